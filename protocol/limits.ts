@@ -1,0 +1,45 @@
+/**
+ * Every limit and port that both ends must agree on, with unit and reason. Limits of one process alone live in its
+ * own `config.ts`.
+ */
+
+/** vsock port on which an enclave takes signing requests from gateways (DESIGN: data port). */
+export const PORT_DATA = 5000;
+/** vsock port on which an enclave takes commands of the pool-manager. */
+export const PORT_CONTROL = 5001;
+/** Parent-side vsock port behind which the pool-manager's embedded slashing store answers (`messages/store.ts`). */
+export const PORT_EGRESS_STORE = 8000;
+/** Parent-side vsock port that the pool-manager relays, blindly, to Redis. */
+export const PORT_EGRESS_REDIS = 8001;
+/** CID of the first enclave; 0..2 are reserved and 3 is the parent (vsock(7), AWS Nitro Enclaves user guide). */
+export const CID_FIRST = 16;
+/** Enclaves a parent instance may run (AWS Nitro Enclaves user guide: up to four). */
+export const ENCLAVES_MAX = 4;
+
+/**
+ * Longest accepted signing request body. The largest legitimate one is a full Altair block in JSON (two attester
+ * slashings of 2 × 2048 indices, 128 attestations, 16 deposits): about 0.5 MiB.
+ */
+export const BODY_BYTES_MAX = 1024 * 1024;
+/** Longest frame payload: a body plus the request's own fields, or a batch of control data. */
+export const FRAME_PAYLOAD_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024;
+/** Requests in flight on one data connection; above it the client answers `overloaded`. */
+export const IN_FLIGHT_PER_CONNECTION_MAX = 8192;
+/** Unsent bytes that a connection may hold before it answers `overloaded`: 16 bodies of the largest size. */
+export const WRITE_BUFFER_BYTES_MAX = 16 * BODY_BYTES_MAX;
+/** Time for the hybrid-vsock handshake line. Local sockets answer in microseconds; an emulated guest in tens of ms. */
+export const CONNECT_TIMEOUT_MS = 5_000;
+
+/**
+ * Longest time any signing request may take. Validator clients give up after 5 s (Teku) to 12 s (Lighthouse), and a
+ * duty is worthless after the slot (12 s) in any case.
+ */
+export const SIGN_DEADLINE_MS_MAX = 12_000;
+/** Keys that one pool serves. Bounds every per-key map: 1,000,000 keys ≈ 136 MiB of records. */
+export const KEYS_MAX = 1_000_000;
+/** Public keys or records a paged message carries: 8192 × (48 + 136) bytes ≈ 1.4 MiB is too much, 4096 fits. */
+export const PAGE_ENTRIES_MAX = 4096;
+/** Longest EIP-2335 keystore file (a real one is below 1 KiB). */
+export const KEYSTORE_BYTES_MAX = 16 * 1024;
+/** Longest keystore password in bytes of UTF-8. */
+export const PASSWORD_BYTES_MAX = 1024;

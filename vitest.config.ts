@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+/** Two workers: CI has two cores, and many tests start processes of their own. */
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+    pool: "forks",
+  },
+});
