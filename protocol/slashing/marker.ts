@@ -1,0 +1,114 @@
+/**
+ * The store's marker: proof that the store was initialised for this chain and this group of enclaves, and the memory of
+ * the lowest configuration version that is still allowed. Missing or different means: refuse.
+ *
+ * | offset | bytes | field                                                       |
+ * |-------:|------:|-------------------------------------------------------------|
+ * |      0 |     1 | version, 1                                                  |
+ * |      1 |    16 | store id                                                    |
+ * |     17 |    32 | genesis validators root                                     |
+ * |     49 |     4 | minimum configuration version                               |
+ * |     53 |     8 | created, unix seconds                                       |
+ * |     61 |     2 | MAC key id                                                  |
+ * |     63 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..62)    |
+ */
+
+import { ByteWriter, bytesEqual, ROOT_BYTES } from "../bytes.ts";
+import { SignerError } from "../errors.ts";
+import { createMacKeyring, MAC_BYTES, type MacKeys } from "./mac.ts";
+import { STORE_ID_BYTES } from "./record.ts";
+
+/** Length of a marker in bytes. */
+export const MARKER_BYTES = 95;
+
+const VERSION = 1;
+const DOMAIN = Buffer.from("testudo-slashing-marker-v1");
+const BODY_BYTES = MARKER_BYTES - MAC_BYTES;
+
+/** What a store says about itself. */
+export interface Marker {
+  /** 16 random bytes, chosen once by `init`. */
+  readonly storeId: Uint8Array;
+  /** 32 bytes. */
+  readonly genesisValidatorsRoot: Uint8Array;
+  /** Lowest configuration version that enclaves may still load, 0..2^32-1. Only ever raised. */
+  readonly configVersionMin: number;
+  /** When the store was initialised, unix seconds, 0..2^53-1. For people only; nothing is decided by it. */
+  readonly createdUnixSeconds: number;
+}
+
+/** What {@link decodeMarker} answers. Whether a verified marker is the *expected* one is {@link markerProblem}'s matter. */
+export type DecodedMarker =
+  | { readonly kind: "marker"; readonly marker: Marker; readonly macKeyId: number }
+  | { readonly kind: "unverifiable"; readonly reason: string };
+
+/**
+ * The bytes of a marker, {@link MARKER_BYTES} long, under the writing key.
+ * @throws SignerError `bad_request` when a length or number is out of range.
+ */
+export const encodeMarker = (marker: Marker, keys: MacKeys): Uint8Array => {
+  const keyring = createMacKeyring(keys);
+  expectLength(marker.storeId, STORE_ID_BYTES, "store id");
+  expectLength(marker.genesisValidatorsRoot, ROOT_BYTES, "genesis validators root");
+  expectNumber(marker.configVersionMin, 0xffff_ffff, "minimum configuration version");
+  expectNumber(marker.createdUnixSeconds, Number.MAX_SAFE_INTEGER, "created");
+  const body = new ByteWriter()
+    .u8(VERSION)
+    .bytes(marker.storeId)
+    .bytes(marker.genesisValidatorsRoot)
+    .u32(marker.configVersionMin)
+    .u64(marker.createdUnixSeconds)
+    .u16(keyring.writingKeyId)
+    .finish();
+  return Buffer.concat([body, keyring.sign(Buffer.concat([DOMAIN, body]))]);
+};
+
+/** Total: any bytes give a verified marker or a reason. */
+export const decodeMarker = (bytes: Uint8Array, keys: MacKeys): DecodedMarker => {
+  if (bytes.length !== MARKER_BYTES) {
+    return unverifiable(`length: expected ${MARKER_BYTES} bytes, got ${bytes.length}`);
+  }
+  const copy = Buffer.from(bytes);
+  const version = copy.readUInt8(0);
+  if (version !== VERSION) return unverifiable(`version: expected ${VERSION}, got ${version}`);
+  const body = copy.subarray(0, BODY_BYTES);
+  const macKeyId = copy.readUInt16BE(61);
+  const problem = createMacKeyring(keys).problem(macKeyId, Buffer.concat([DOMAIN, body]), copy.subarray(BODY_BYTES));
+  if (problem !== undefined) return unverifiable(problem);
+  const created = copy.readBigUInt64BE(53);
+  if (created > BigInt(Number.MAX_SAFE_INTEGER)) return unverifiable("created: above 2^53-1");
+  const marker: Marker = {
+    storeId: new Uint8Array(copy.subarray(1, 17)),
+    genesisValidatorsRoot: new Uint8Array(copy.subarray(17, 49)),
+    configVersionMin: copy.readUInt32BE(49),
+    createdUnixSeconds: Number(created),
+  };
+  return { kind: "marker", marker, macKeyId };
+};
+
+/** Why a verified marker is not the one that a configuration of `configVersion` expects; undefined: it is. */
+export const markerProblem = (
+  marker: Marker,
+  expected: { storeId: Uint8Array; genesisValidatorsRoot: Uint8Array; configVersion: number },
+): string | undefined => {
+  if (!bytesEqual(marker.storeId, expected.storeId)) return "marker: the store id is another one";
+  if (!bytesEqual(marker.genesisValidatorsRoot, expected.genesisValidatorsRoot)) {
+    return "marker: the genesis validators root is another one";
+  }
+  if (expected.configVersion >= marker.configVersionMin) return undefined;
+  return `marker: configuration version ${expected.configVersion} is below the minimum ${marker.configVersionMin}`;
+};
+
+const unverifiable = (reason: string): DecodedMarker => ({ kind: "unverifiable", reason: `marker ${reason}` });
+
+const expectLength = (bytes: Uint8Array, length: number, name: string): void => {
+  if (bytes.length !== length) {
+    throw new SignerError("bad_request", `${name}: expected ${length} bytes, got ${bytes.length}`);
+  }
+};
+
+const expectNumber = (value: number, max: number, name: string): void => {
+  if (!Number.isSafeInteger(value) || value < 0 || value > max) {
+    throw new SignerError("bad_request", `${name}: expected 0..${max}, got ${value}`);
+  }
+};
