@@ -50,7 +50,8 @@ export class ByteReader {
 
   /** @param what name of the message, for error texts */
   constructor(bytes: Uint8Array, what: string) {
-    this.#bytes = bytes;
+    // Never a Buffer: its `slice` would be a view where callers mean a copy.
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#what = what;
   }
@@ -87,6 +88,13 @@ export class ByteReader {
   /** A byte string behind its u32 length. */
   sizedBytes(name: string): Uint8Array {
     return this.bytes(this.u32(`${name} length`), name);
+  }
+
+  /** A truth value: one byte, 0 or 1. */
+  flag(name: string): boolean {
+    const value = this.u8(name);
+    if (value > 1) throw this.#error(`${name}: expected 0 or 1, got ${value}`);
+    return value === 1;
   }
 
   /** UTF-8 text behind its u32 length. */

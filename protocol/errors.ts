@@ -45,7 +45,9 @@ export class SignerError extends Error {
 
 /** Turns anything thrown into a {@link SignerError}; unknown errors become `internal` without their text. */
 export const toSignerError = (error: unknown): SignerError =>
-  error instanceof SignerError ? error : new SignerError("internal", "unexpected failure, see the log", { cause: error });
+  error instanceof SignerError
+    ? error
+    : new SignerError("internal", "unexpected failure, see the log", { cause: error });
 
 /** Makes a `switch` over a union complete at compile time and loud at run time. */
 export const assertNever = (value: never): never => {

@@ -82,7 +82,7 @@ export class FrameDecoder {
     return frames;
   }
 
-  /** Total bytes of the frame at the front, as far as its length is known; checks the length before any buffering. */
+  /** Total bytes of the frame at the front, as far as its length is known; checks the header before its payload is buffered. */
   #bytesNeeded(): number {
     if (this.#pendingBytes < LENGTH_BYTES) return FRAME_HEADER_BYTES;
     this.#joinUntil(LENGTH_BYTES);
@@ -92,6 +92,10 @@ export class FrameDecoder {
         "protocol_violation",
         `frame length: expected ${FIXED_BYTES}..${FIXED_BYTES + FRAME_PAYLOAD_BYTES_MAX}, got ${length}`,
       );
+    }
+    if (this.#pendingBytes >= FRAME_HEADER_BYTES) {
+      this.#joinUntil(FRAME_HEADER_BYTES);
+      readKind(this.#pending[0] as Buffer);
     }
     return LENGTH_BYTES + length;
   }
@@ -112,7 +116,16 @@ export class FrameDecoder {
   }
 }
 
-const decodeFrame = (bytes: Buffer): Frame => {
+const decodeFrame = (bytes: Buffer): Frame => ({
+  kind: readKind(bytes),
+  operation: bytes.readUInt16BE(6),
+  requestId: bytes.readUInt32BE(8),
+  // Not a Buffer: its `slice` would be a view where readers of Uint8Array expect a copy.
+  payload: new Uint8Array(bytes.buffer, bytes.byteOffset + FRAME_HEADER_BYTES, bytes.length - FRAME_HEADER_BYTES),
+});
+
+/** Kind of the frame whose header is at the front; throws on a wrong version or kind. */
+const readKind = (bytes: Buffer): FrameKind => {
   const version = bytes.readUInt8(4);
   if (version !== FRAME_VERSION) {
     throw new SignerError("protocol_violation", `frame version: expected ${FRAME_VERSION}, got ${version}`);
@@ -121,10 +134,5 @@ const decodeFrame = (bytes: Buffer): Frame => {
   if (kind === undefined) {
     throw new SignerError("protocol_violation", `frame kind: expected 0..3, got ${bytes.readUInt8(5)}`);
   }
-  return {
-    kind,
-    operation: bytes.readUInt16BE(6),
-    requestId: bytes.readUInt32BE(8),
-    payload: bytes.subarray(FRAME_HEADER_BYTES),
-  };
+  return kind;
 };

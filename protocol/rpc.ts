@@ -12,7 +12,7 @@ import type { Duplex } from "node:stream";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { ERROR_CODES, SignerError, toSignerError } from "./errors.ts";
 import { encodeFrameHeader, type Frame, FrameDecoder } from "./frame.ts";
-import { IN_FLIGHT_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX } from "./limits.ts";
+import { FRAME_PAYLOAD_BYTES_MAX, IN_FLIGHT_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX } from "./limits.ts";
 
 /** The asking end of a connection. */
 export interface RpcClient {
@@ -95,6 +95,14 @@ export const createRpcClient = (socket: Duplex, options: RpcClientOptions = {}):
       if (stream.closed) return reject(new SignerError("connection_lost", "connection is closed"));
       if (waiting.size >= IN_FLIGHT_PER_CONNECTION_MAX || stream.backlogged) {
         return reject(new SignerError("overloaded", "too many requests in flight on one connection"));
+      }
+      if (payload.length > FRAME_PAYLOAD_BYTES_MAX) {
+        return reject(
+          new SignerError(
+            "bad_request",
+            `request: expected at most ${FRAME_PAYLOAD_BYTES_MAX} bytes, got ${payload.length}`,
+          ),
+        );
       }
       const requestId = nextId;
       nextId = nextId === 0xffff_ffff ? 1 : nextId + 1;
@@ -221,6 +229,8 @@ const createFrameStream = (
   );
   socket.on("end", () => socket.destroy());
   socket.resume(); // a handshake may have left it paused
+  // A socket that was gone before it came here emits nothing any more.
+  if (socket.destroyed) queueMicrotask(() => close(new SignerError("connection_lost", "connection is closed")));
 
   const send = (frame: Frame): void => {
     if (closed) return;

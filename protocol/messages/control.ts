@@ -166,7 +166,11 @@ export const decodeSealedKey = (payload: Uint8Array): SealedKey => {
 /** A page of at most {@link PAGE_ENTRIES_MAX} sealed keys. */
 export const encodeSealedKeys = (keys: readonly SealedKey[]): Uint8Array => {
   const writer = new ByteWriter().u32(keys.length);
-  for (const key of keys) writer.bytes(key.pubkey).sizedBytes(key.sealed).u8(key.registered ? 1 : 0);
+  for (const key of keys)
+    writer
+      .bytes(key.pubkey)
+      .sizedBytes(key.sealed)
+      .u8(key.registered ? 1 : 0);
   return writer.finish();
 };
 
@@ -175,7 +179,7 @@ export const decodeSealedKeys = (payload: Uint8Array): SealedKey[] => {
   const keys = Array.from({ length: readPageCount(reader) }, () => ({
     pubkey: reader.bytes(PUBKEY_BYTES, "pubkey").slice(),
     sealed: reader.sizedBytes("sealed").slice(),
-    registered: reader.u8("registered") === 1,
+    registered: reader.flag("registered"),
   }));
   reader.end();
   return keys;

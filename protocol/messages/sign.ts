@@ -20,8 +20,8 @@ export interface SignCommand {
 
 /** What became of a request that did not fail. Denied is a value. */
 export type SignOutcome =
-  | { readonly kind: "signed"; /** 96 bytes */ readonly signature: Uint8Array }
-  | { readonly kind: "denied"; readonly rule: RefusalRule; /** both numbers in plain words */ readonly detail: string };
+  | { readonly kind: "signed" /** 96 bytes */; readonly signature: Uint8Array }
+  | { readonly kind: "denied"; readonly rule: RefusalRule /** both numbers in plain words */; readonly detail: string };
 
 /** Wire form of a {@link SignCommand}: u16 time, public key, body. */
 export const encodeSignCommand = (command: SignCommand): Uint8Array =>

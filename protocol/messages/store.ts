@@ -33,9 +33,7 @@ const writeOptional = (writer: ByteWriter, value: Uint8Array | undefined): ByteW
   value === undefined ? writer.u8(0) : writer.u8(1).sizedBytes(value);
 
 const readOptional = (reader: ByteReader, name: string): Uint8Array | undefined => {
-  const present = reader.u8(`${name} presence`);
-  if (present > 1) throw new SignerError("protocol_violation", `${name}: expected presence 0 or 1, got ${present}`);
-  return present === 0 ? undefined : readValue(reader, name);
+  return reader.flag(`${name} presence`) ? readValue(reader, name) : undefined;
 };
 
 const readValue = (reader: ByteReader, name: string): Uint8Array => {
@@ -161,11 +159,14 @@ export const decodeOptional = (payload: Uint8Array): Uint8Array | undefined => {
 };
 
 export const encodeDurability = (durability: Durability): Uint8Array =>
-  new ByteWriter().u8(durability.ok ? 1 : 0).sizedText(durability.ok ? "" : durability.reason).finish();
+  new ByteWriter()
+    .u8(durability.ok ? 1 : 0)
+    .sizedText(durability.ok ? "" : durability.reason)
+    .finish();
 
 export const decodeDurability = (payload: Uint8Array): Durability => {
   const reader = new ByteReader(payload, "durability");
-  const ok = reader.u8("ok") === 1;
+  const ok = reader.flag("ok");
   const reason = reader.sizedText("reason");
   return finishReading(reader, ok ? { ok } : { ok, reason });
 };

@@ -52,7 +52,8 @@ const twin = (type: Type<unknown>): Type<unknown> => {
   if (type instanceof ContainerType) return twinContainer(type);
   if (type instanceof PartialListCompositeType) throw new Error(`no exact twin of ${type.typeName}`);
   if (type instanceof ListBasicType) return new ListBasicType(twin(type.elementType) as AnyBasic, type.limit);
-  if (type instanceof ListCompositeType) return new ListCompositeType(twin(type.elementType) as AnyComposite, type.limit);
+  if (type instanceof ListCompositeType)
+    return new ListCompositeType(twin(type.elementType) as AnyComposite, type.limit);
   if (type instanceof VectorBasicType) return new VectorBasicType(twin(type.elementType) as AnyBasic, type.length);
   if (type instanceof VectorCompositeType) {
     return new VectorCompositeType(twin(type.elementType) as AnyComposite, type.length);

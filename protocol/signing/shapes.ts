@@ -7,7 +7,8 @@
 import { ContainerType, type Type, UintBigintType } from "@chainsafe/ssz";
 import { ssz } from "@lodestar/types";
 import { type Exact, exactType } from "./exact-type.ts";
-import { type JsonReader, jsonReader } from "./strict-json.ts";
+import type { JsonReader } from "./json.ts";
+import { jsonReader } from "./strict-json.ts";
 
 /** How to read a value from JSON and how to hash it; integers are bigints over their whole range. */
 export interface Shape<V> {

@@ -23,14 +23,8 @@ import {
   VectorBasicType,
   VectorCompositeType,
 } from "@chainsafe/ssz";
-import { fromHex, quote } from "../bytes.ts";
-import { SignerError } from "../errors.ts";
-
-/** Reads one JSON value; `path` (like `attestation.source.epoch`) is for the error. Throws SignerError `bad_request`. */
-export type JsonReader<V> = (json: unknown, path: string) => V;
-
-/** A JSON object as `JSON.parse` gives it: own members of unknown type. */
-export type JsonObject = Readonly<Record<string, unknown>>;
+import { fromHex } from "../bytes.ts";
+import { type JsonReader, ownMember, readBytes, readObject, refuse } from "./json.ts";
 
 const DECIMAL = /^(?:0|[1-9][0-9]*)$/;
 
@@ -39,25 +33,6 @@ const DECIMAL = /^(?:0|[1-9][0-9]*)$/;
  * @throws Error when the type has a part that this file does not know: a defect, never caused by input.
  */
 export const jsonReader = <V>(type: Type<V>): JsonReader<V> => compile(type as Type<unknown>) as JsonReader<V>;
-
-/** Throws the `bad_request` that says what stood at `path` instead of what. */
-export const refuse = (path: string, expected: string, value: unknown): never => {
-  throw new SignerError("bad_request", `${path}: expected ${expected}, got ${describe(value)}`);
-};
-
-/** Reads a JSON object (not null, not an array). */
-export const readObject: JsonReader<JsonObject> = (json, path) =>
-  typeof json === "object" && json !== null && !Array.isArray(json)
-    ? (json as JsonObject)
-    : refuse(path, "an object", json);
-
-/** The own member `key`, or undefined (which no JSON value is, so every reader refuses it as missing). */
-export const ownMember = (object: JsonObject, key: string): unknown =>
-  Object.hasOwn(object, key) ? object[key] : undefined;
-
-/** Reads `length` bytes of 0x-hex in either case. */
-export const readBytes = (json: unknown, path: string, length: number): Uint8Array =>
-  fromHex(hexText(json, path, `${length} bytes of 0x-hex`), length, path);
 
 const compile = (type: Type<unknown>): JsonReader<unknown> => {
   if (type instanceof UintBigintType) return uintReader(type.byteLength);
@@ -150,11 +125,3 @@ const readBytesUpTo = (json: unknown, path: string, limit: { max: number; expect
 
 const hexText = (json: unknown, path: string, expected: string): string =>
   typeof json === "string" && json.startsWith("0x") ? json : refuse(path, expected, json);
-
-/** What came, in a few characters, whatever its size and depth. */
-const describe = (value: unknown): string => {
-  if (value === undefined) return "nothing";
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (typeof value === "object" && value !== null) return "an object";
-  return quote(value);
-};

@@ -69,7 +69,7 @@ export interface RecordCodec {
 
 /**
  * Makes the codec of one store. Encoding and decoding cost about 3 µs each, nearly all of it the HMAC.
- * @throws SignerError `bad_request` when a length or key id is wrong.
+ * @throws SignerError `bad_request` for wrong MAC keys, `internal` when the root or the store id has a wrong length.
  */
 export const createRecordCodec = (options: RecordCodecOptions): RecordCodec => {
   const keyring = createMacKeyring(options);
@@ -86,7 +86,7 @@ export const createRecordCodec = (options: RecordCodecOptions): RecordCodec => {
   };
   return {
     encode: (pubkey, state) => {
-      expectBytes(pubkey, PUBKEY_BYTES, "pubkey");
+      expectLength(pubkey, PUBKEY_BYTES, "pubkey");
       const record = Buffer.alloc(RECORD_BYTES);
       writeBody(record, state, keyring.writingKeyId);
       setMessage(record.subarray(0, BODY_BYTES), pubkey);
@@ -94,7 +94,7 @@ export const createRecordCodec = (options: RecordCodecOptions): RecordCodec => {
       return record;
     },
     decode: (pubkey, bytes) => {
-      expectBytes(pubkey, PUBKEY_BYTES, "pubkey");
+      expectLength(pubkey, PUBKEY_BYTES, "pubkey");
       if (bytes.length !== RECORD_BYTES) {
         return unverifiable(`length: expected ${RECORD_BYTES} bytes, got ${bytes.length}`);
       }
@@ -197,20 +197,15 @@ const writeU64 = (record: Buffer, offset: number, field: { value: number; name: 
 
 const writeRoot = (record: Buffer, offset: number, root: Uint8Array | undefined): void => {
   if (root === undefined) return;
-  expectBytes(root, ROOT_BYTES, "signing root");
+  expectLength(root, ROOT_BYTES, "signing root");
   record.set(root, offset);
 };
 
 const unverifiable = (reason: string): DecodedRecord => ({ kind: "unverifiable", reason: `record ${reason}` });
 
-const expectBytes = (bytes: Uint8Array, length: number, name: string): void => {
-  if (bytes.length !== length) {
-    throw new SignerError("internal", `${name}: expected ${length} bytes, got ${bytes.length}`);
-  }
-};
-
+/** Lengths are fixed by the types' contracts: a wrong one is a defect of the caller, or of its configuration. */
 const expectLength = (bytes: Uint8Array, length: number, name: string): void => {
   if (bytes.length !== length) {
-    throw new SignerError("bad_request", `${name}: expected ${length} bytes, got ${bytes.length}`);
+    throw new SignerError("internal", `${name}: expected ${length} bytes, got ${bytes.length}`);
   }
 };

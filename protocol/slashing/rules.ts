@@ -101,10 +101,7 @@ export interface Refusal {
  * - `repeat`: this very message was signed before; allowed without a write if the record is known to be durable.
  * - `refuse`: never sign.
  */
-export type Decision =
-  | { readonly kind: "sign"; readonly next: SlashingState }
-  | { readonly kind: "repeat" }
-  | Refusal;
+export type Decision = { readonly kind: "sign"; readonly next: SlashingState } | { readonly kind: "repeat" } | Refusal;
 
 /** What the rules must know of the network. */
 export interface RuleOptions {
@@ -182,8 +179,10 @@ const decideBlock = (state: SlashingState, candidate: Candidate & { kind: "block
 };
 
 /**
- * The source is compared before a repeat is granted. An import may claim any root without authority; with this order
- * even a false claim only "repeats" what the rules would have signed anyway before that import.
+ * A repeat must have the very source of the watermark, although the root alone should say enough. An import or a merge
+ * may bring in a root without a true history: a lower source would be a surrounding vote, and a higher one would leave
+ * the watermark too low for it, because a repeat writes nothing. With this rule even a false root only "repeats" what
+ * the watermarks already stand for.
  */
 const decideAttestation = (state: SlashingState, candidate: Candidate & { kind: "attestation" }): Decision => {
   const { sourceEpoch, targetEpoch, signingRoot } = candidate;
@@ -205,7 +204,8 @@ const decideAttestation = (state: SlashingState, candidate: Candidate & { kind: 
   if (targetEpoch > last.targetEpoch) {
     return { kind: "sign", next: { ...state, attestation: { sourceEpoch, targetEpoch, signingRoot } } };
   }
-  if (rootsEqual(last.signingRoot, signingRoot)) return { kind: "repeat" };
+  const isRepeat = sourceEpoch === last.sourceEpoch && rootsEqual(last.signingRoot, signingRoot);
+  if (isRepeat) return { kind: "repeat" };
   const other = last.signingRoot === undefined ? "an attestation of unknown root" : "a different attestation";
   const detail = `${other} was already signed for target epoch ${last.targetEpoch}, asked for target epoch ${targetEpoch}`;
   return refuse("double_vote", detail);

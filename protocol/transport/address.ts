@@ -9,7 +9,7 @@ import { connectGuest } from "./hybrid.ts";
  */
 export interface Address {
   readonly kind: "hybrid";
-  /** Path of the unix socket; at most 92 bytes, so that `<path>_<port>` stays within the kernel's 107. */
+  /** Path of the unix socket; at most 96 bytes, so that `<path>_<port>` stays within the kernel's 107. */
   readonly path: string;
   readonly cid: number;
   readonly port: number;

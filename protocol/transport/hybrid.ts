@@ -30,10 +30,12 @@ export type OnConnection = (socket: Socket) => void;
 /** Path at which the parent listens for the guest's connections to `port`. */
 export const hostSocketPath = (path: string, port: number): string => `${path}_${port}`;
 
-/** Throws when a hybrid path is too long for the kernel; says what to do. */
-export const checkSocketPath = (path: string): void => {
-  const bytes = Buffer.byteLength(path) + PORT_SUFFIX_BYTES_MAX;
-  if (bytes > SOCKET_PATH_BYTES_MAX) {
+/** Throws when a hybrid path, with any port behind it, is too long for the kernel; says what to do. */
+export const checkSocketPath = (path: string): void =>
+  checkPathBytes(path, SOCKET_PATH_BYTES_MAX - PORT_SUFFIX_BYTES_MAX);
+
+const checkPathBytes = (path: string, bytesMax: number): void => {
+  if (Buffer.byteLength(path) > bytesMax) {
     throw new SignerError("bad_request", `socket path ${path}: too long for the kernel, choose a shorter folder`);
   }
 };
@@ -54,8 +56,10 @@ export const connectGuest = async (
 };
 
 /** Guest side of the mock: answers the handshake at `path` and hands each stream to its port's owner. */
-export const listenGuest = (path: string, ports: ReadonlyMap<number, OnConnection>): Promise<Listener> =>
-  listenUnix(path, (socket) => void answerHandshake(socket, ports));
+export const listenGuest = async (path: string, ports: ReadonlyMap<number, OnConnection>): Promise<Listener> => {
+  checkSocketPath(path);
+  return listenUnix(path, (socket) => void answerHandshake(socket, ports));
+};
 
 /** Guest side: opens a stream to `port` of the parent. */
 export const connectHost = (path: string, port: number, options: { timeoutMs: number }): Promise<Socket> =>
@@ -66,8 +70,8 @@ export const listenHost = (path: string, port: number, onConnection: OnConnectio
   listenUnix(hostSocketPath(path, port), onConnection);
 
 /** Listens on a unix socket that only this user may open; replaces a stale socket file. */
-export const listenUnix = (path: string, onConnection: OnConnection): Promise<Listener> => {
-  checkSocketPath(path);
+export const listenUnix = async (path: string, onConnection: OnConnection): Promise<Listener> => {
+  checkPathBytes(path, SOCKET_PATH_BYTES_MAX);
   rmSync(path, { force: true });
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
@@ -78,7 +82,9 @@ export const listenUnix = (path: string, onConnection: OnConnection): Promise<Li
     onConnection(socket);
   });
   return new Promise((resolve, reject) => {
-    server.once("error", (error) => reject(new SignerError("unavailable", `cannot listen at ${path}`, { cause: error })));
+    server.once("error", (error) =>
+      reject(new SignerError("unavailable", `cannot listen at ${path}`, { cause: error })),
+    );
     server.listen(path, () => {
       chmodSync(path, 0o600);
       resolve({ close: () => closeServer(server, sockets) });
@@ -141,7 +147,10 @@ const readLine = (socket: Socket, { timeoutMs }: { timeoutMs: number }): Promise
       received = Buffer.concat([received, chunk]);
       const end = received.indexOf(0x0a);
       if (end < 0 && received.length < HANDSHAKE_BYTES_MAX) return;
-      if (end < 0 || end >= HANDSHAKE_BYTES_MAX) return fail("line too long");
+      if (end < 0 || end >= HANDSHAKE_BYTES_MAX) {
+        fail("line too long");
+        return;
+      }
       finish(() => {
         const rest = received.subarray(end + 1);
         if (rest.length > 0) socket.unshift(rest);

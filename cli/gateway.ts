@@ -1,0 +1,106 @@
+/** `testudo gateway`: one gateway process in the foreground. */
+
+import { Command, Option } from "commander";
+import { GATEWAY_DEFAULTS, type GatewayConfig, parseGatewayConfig } from "#gateway/config.ts";
+import { startGateway } from "#gateway/server.ts";
+import { createPool } from "#pool";
+import { managerSocketPath } from "#pool-manager/config.ts";
+import { createLogger, LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
+import { notify, untilStopped } from "./lifetime.ts";
+import { integerBetween, runPathOf } from "./options.ts";
+
+/** Values of {@link addGatewayOptions}. */
+export interface GatewayOptionValues {
+  readonly data: string;
+  readonly host: string;
+  readonly port: number;
+  readonly metricsHost: string;
+  readonly metricsPort: number;
+  readonly metrics: boolean;
+  readonly hostAllowlist: string;
+  readonly insecure: boolean;
+  readonly signTimeout: number;
+  readonly logLevel: LogLevel;
+}
+
+/** What a gateway needs besides its pool. */
+export const addGatewayOptions = (command: Command): Command =>
+  command
+    .option("--host <address>", "address to listen on", GATEWAY_DEFAULTS.host)
+    .option(
+      "--port <n>",
+      "port of the Web3Signer API; 0 picks a free one",
+      integerBetween(0, 65_535),
+      GATEWAY_DEFAULTS.port,
+    )
+    .option("--metrics-host <address>", "address of the metrics listener", GATEWAY_DEFAULTS.metricsHost)
+    .option(
+      "--metrics-port <n>",
+      "port of /metrics; 0 picks a free one",
+      integerBetween(0, 65_535),
+      GATEWAY_DEFAULTS.metricsPort,
+    )
+    .option("--no-metrics", "do not serve /metrics")
+    .option(
+      "--host-allowlist <names>",
+      "host names that clients may use, with commas; * for all",
+      GATEWAY_DEFAULTS.hostAllowlist.join(","),
+    )
+    .option(
+      "--sign-timeout <ms>",
+      "longest time for one signature, 1..12000",
+      integerBetween(1, 12_000),
+      GATEWAY_DEFAULTS.signTimeoutMs,
+    )
+    .option("--insecure", "allow plain HTTP beyond loopback", false);
+
+/** Settings of the gateway. @throws SignerError `bad_request` */
+export const gatewayConfigOf = (values: GatewayOptionValues): GatewayConfig =>
+  parseGatewayConfig({
+    host: values.host,
+    port: values.port,
+    metricsEnabled: values.metrics,
+    metricsHost: values.metricsHost,
+    metricsPort: values.metricsPort,
+    hostAllowlist: values.hostAllowlist.split(",").map((name) => name.trim()),
+    signTimeoutMs: values.signTimeout,
+    insecure: values.insecure,
+  });
+
+/** The arguments of `testudo gateway` that give the same settings. */
+export const gatewayArguments = (values: GatewayOptionValues): string[] => [
+  ...["--data", values.data, "--host", values.host, "--port", String(values.port)],
+  ...["--metrics-host", values.metricsHost, "--metrics-port", String(values.metricsPort)],
+  ...(values.metrics ? [] : ["--no-metrics"]),
+  ...["--host-allowlist", values.hostAllowlist, "--sign-timeout", String(values.signTimeout)],
+  ...(values.insecure ? ["--insecure"] : []),
+  ...["--log-level", values.logLevel],
+];
+
+export const gatewayCommand = (): Command =>
+  addGatewayOptions(
+    new Command("gateway")
+      .description("Run one gateway: the Web3Signer HTTP API in front of the pool.")
+      .option("--data <dir>", "data folder of the pool-manager to follow", "./data")
+      .addOption(new Option("--log-level <level>", "least urgent events to log").choices(LOG_LEVELS).default("info")),
+  ).action(runGateway);
+
+const runGateway = async (values: GatewayOptionValues): Promise<void> => {
+  const config = gatewayConfigOf(values);
+  const logger = createLogger({
+    process: "gateway",
+    level: values.logLevel,
+    write: (line) => process.stderr.write(line),
+  });
+  const stopped = untilStopped();
+  const now = () => performance.now();
+  const managerSocket = managerSocketPath(runPathOf(values.data));
+  const pool = createPool({ managerSocketPath: managerSocket }, { logger, now, random: Math.random });
+  const gateway = await startGateway(config, { pool, logger, now });
+  const { url, metricsUrl } = gateway;
+  notify({ kind: "listening", url, ...(metricsUrl !== undefined && { metricsUrl }) });
+  logger.info("stopping", { reason: await stopped });
+  await gateway.drain();
+  await pool.close();
+  process.exit(0);
+};

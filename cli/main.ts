@@ -1,0 +1,34 @@
+/** The command line: one file a command. */
+
+import { Command } from "commander";
+import { enclaveCommand } from "./enclave.ts";
+import { gatewayCommand } from "./gateway.ts";
+import { keysCommand } from "./keys.ts";
+import { exitWithError } from "./output.ts";
+import { poolCommand } from "./pool.ts";
+import { slashingCommand } from "./slashing.ts";
+import { upCommand } from "./up.ts";
+
+const NODE_MAJOR_MIN = 26;
+
+if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
+  process.stderr.write(`testudo: needs Node ${NODE_MAJOR_MIN}; start it with \`npm start\` or cli/launch.mjs\n`);
+  process.exit(1);
+}
+
+const program = new Command("testudo")
+  .description("Remote signer for Ethereum validator fleets: a Web3Signer API over a pool of enclaves.")
+  .showHelpAfterError("(add --help to see every option)")
+  .helpCommand(false)
+  .addCommand(upCommand())
+  .addCommand(gatewayCommand())
+  .addCommand(poolCommand())
+  .addCommand(enclaveCommand())
+  .addCommand(slashingCommand())
+  .addCommand(keysCommand());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  exitWithError(error);
+}

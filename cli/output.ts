@@ -1,0 +1,66 @@
+/** What people read: errors that say what to do, progress on a terminal or in a log, log lines made readable. */
+
+import { styleText } from "node:util";
+import { SignerError } from "#protocol/errors.ts";
+
+/** Ends the process with a message; code 2 for wrong usage, 1 for everything else. */
+export const exitWithError = (error: unknown): never => {
+  const known = error instanceof SignerError;
+  const text = known ? error.detail : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`${styleText("red", "testudo:")} ${text}\n`);
+  process.exit(known && error.code === "bad_request" ? 2 : 1);
+};
+
+/** Shows how far a long task is: a bar on a terminal, a line every tenth elsewhere. */
+export interface Progress {
+  update(done: number, total: number): void;
+  /** Ends the bar's line. */
+  end(): void;
+}
+
+const BAR_WIDTH = 30;
+
+/** Makes a progress display on standard error. Ours, because prompt libraries take the keyboard and Ctrl-C with them. */
+export const createProgress = (label: string, stream: NodeJS.WriteStream = process.stderr): Progress => {
+  let shown = -1;
+  let open = false;
+  return {
+    update: (done, total) => {
+      const share = total === 0 ? 1 : done / total;
+      const step = Math.floor(share * (stream.isTTY ? 1000 : 10));
+      if (step === shown) return;
+      shown = step;
+      const counts = `${done.toLocaleString("en")} of ${total.toLocaleString("en")}`;
+      if (!stream.isTTY) {
+        stream.write(`${label}: ${counts}\n`);
+        return;
+      }
+      const filled = Math.round(share * BAR_WIDTH);
+      const bar = `${"█".repeat(filled)}${"░".repeat(BAR_WIDTH - filled)}`;
+      stream.write(`\r${label} ${styleText("green", bar)} ${counts} `);
+      open = true;
+    },
+    end: () => {
+      if (open) stream.write("\n");
+      open = false;
+    },
+  };
+};
+
+const LEVEL_STYLES = { debug: "gray", info: "cyan", warn: "yellow", error: "red" } as const;
+
+/** A JSON log line as people read it; anything else comes back as it is. */
+export const readableLogLine = (line: string): string => {
+  try {
+    const { time, level, process: name, event, ...fields } = JSON.parse(line) as Record<string, unknown>;
+    const style = LEVEL_STYLES[level as keyof typeof LEVEL_STYLES];
+    if (style === undefined || typeof event !== "string") return line;
+    const details = Object.entries(fields).map(([key, value]) => styleText("gray", `${key}=`) + String(value));
+    const clock = String(time).slice(11, 23);
+    return [styleText("gray", clock), styleText(style, String(level).padEnd(5)), `${name}:`, event, ...details].join(
+      " ",
+    );
+  } catch {
+    return line;
+  }
+};

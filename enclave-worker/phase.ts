@@ -1,0 +1,55 @@
+/** The phases of an enclave and what each accepts: nothing is signed before everything was verified. */
+
+import { SignerError } from "#protocol/errors.ts";
+import { CONTROL_OPERATIONS, type EnclavePhase } from "#protocol/messages/control.ts";
+
+/** Names of control operations. */
+export type ControlOperation = keyof typeof CONTROL_OPERATIONS;
+
+/** Control operations that each phase accepts. `status` and `drain` are always welcome. */
+const ACCEPTED = {
+  booting: ["configure", "status", "drain"],
+  provisioning: ["openKeystore", "openSecret", "generateKey", "loadKeys", "removeKeys", "activate", "status", "drain"],
+  ready: ["openKeystore", "openSecret", "generateKey", "loadKeys", "removeKeys", "activate", "status", "drain"],
+  draining: ["status", "drain"],
+} as const satisfies Record<EnclavePhase, readonly ControlOperation[]>;
+
+const OPERATION_NAMES = new Map<number, ControlOperation>(
+  Object.entries(CONTROL_OPERATIONS).map(([name, number]) => [number, name as ControlOperation]),
+);
+
+/** Where an enclave stands. */
+export interface PhaseMachine {
+  readonly current: EnclavePhase;
+  /** Moves on; going back is a defect. */
+  advance(to: EnclavePhase): void;
+  /** The name of a control operation that this phase accepts. @throws SignerError `protocol_violation | unavailable` */
+  admit(operation: number): ControlOperation;
+  /** @throws SignerError `unavailable` unless the enclave is ready to sign */
+  requireReady(): void;
+}
+
+const ORDER = Object.keys(ACCEPTED) as EnclavePhase[];
+
+/** A machine in phase `booting`. */
+export const createPhaseMachine = (): PhaseMachine => {
+  let current: EnclavePhase = "booting";
+  return {
+    get current() {
+      return current;
+    },
+    advance: (to) => {
+      if (ORDER.indexOf(to) < ORDER.indexOf(current)) throw new Error(`phase ${current} cannot go back to ${to}`);
+      current = to;
+    },
+    admit: (operation) => {
+      const name = OPERATION_NAMES.get(operation);
+      if (name === undefined) throw new SignerError("protocol_violation", `control: unknown operation ${operation}`);
+      if ((ACCEPTED[current] as readonly ControlOperation[]).includes(name)) return name;
+      throw new SignerError("unavailable", `control: ${name} is not accepted while ${current}`);
+    },
+    requireReady: () => {
+      if (current !== "ready") throw new SignerError("unavailable", `the enclave is ${current}`);
+    },
+  };
+};

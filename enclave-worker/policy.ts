@@ -1,0 +1,51 @@
+/**
+ * What this enclave signs at all, before slashing protection looks at a request: only for its own chain, and nothing
+ * too far in the future, so that one bad request cannot poison a validator for ever. Types and key groups come with the
+ * sealed configuration.
+ */
+
+import { toHex } from "#protocol/bytes.ts";
+import type { SignOutcome } from "#protocol/messages/sign.ts";
+import type { Duty } from "#protocol/signing/duty.ts";
+import type { Network } from "#protocol/signing/network.ts";
+
+/** A refusal. */
+export type Denied = Extract<SignOutcome, { kind: "denied" }>;
+
+/** What the clock bound needs. */
+export interface ClockBoundOptions {
+  /** Epochs after the present that may still be signed; undefined: no bound. */
+  readonly clockBoundEpochs: number | undefined;
+  readonly network: Network;
+  /** Wall clock in ms since 1970. An enclave has no trusted clock: the parent can move this bound, not remove it. */
+  readonly wallClock: () => number;
+}
+
+/** The refusal of a request that names another chain than the one this enclave signs for. */
+export const anotherChain = (named: Uint8Array, own: Uint8Array | undefined): Denied => ({
+  kind: "denied",
+  rule: "genesis_validators_root_mismatch",
+  detail: `genesis_validators_root: expected ${own === undefined ? "another" : toHex(own)}, got ${toHex(named)}`,
+});
+
+/** Refuses a block or attestation later than now + the bound; undefined: within it, or the genesis time is unknown. */
+export const checkClockBound = (duty: Duty, options: ClockBoundOptions): Denied | undefined => {
+  const { clockBoundEpochs, network } = options;
+  if (duty.kind === "other" || clockBoundEpochs === undefined || network.genesisTimeSeconds === undefined) {
+    return undefined;
+  }
+  const slotEpoch = Math.floor(duty.slot / network.slotsPerEpoch);
+  const epoch = duty.kind === "block" ? slotEpoch : Math.max(slotEpoch, duty.targetEpoch);
+  const current = currentEpoch(network.genesisTimeSeconds, options);
+  if (epoch <= current + clockBoundEpochs) return undefined;
+  return {
+    kind: "denied",
+    rule: "beyond_clock_bound",
+    detail: `epoch ${epoch} is later than the present epoch ${current} + ${clockBoundEpochs}`,
+  };
+};
+
+const currentEpoch = (genesisTimeSeconds: number, { network, wallClock }: ClockBoundOptions): number => {
+  const seconds = Math.max(0, wallClock() / 1000 - genesisTimeSeconds);
+  return Math.floor(seconds / (network.secondsPerSlot * network.slotsPerEpoch));
+};

@@ -1,0 +1,246 @@
+/**
+ * Slashing protection at the moment of signing: check, record durably, release — in this order, whatever happens.
+ *
+ * Per validator the guard keeps the newest record it has seen (the *floor*) and whether it saw that very record
+ * acknowledged as durable. The hot path is one compare-and-set from the cached record to the next; the signature is
+ * computed meanwhile and dropped unless the store says `stored`. Requests for one validator are taken one after the
+ * other; different validators never wait for each other.
+ *
+ * Whatever contradicts "an acknowledged write is never lost" (a record that is gone, behind the floor, or cannot be
+ * verified) makes the store *suspect*: from then on this guard refuses every slashable duty.
+ *
+ * What it does not do: decide (that is `protocol/slashing/rules.ts`), or know how the store works.
+ */
+
+import { toHex } from "#protocol/bytes.ts";
+import { assertNever, SignerError } from "#protocol/errors.ts";
+import { PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
+import type { SignOutcome } from "#protocol/messages/sign.ts";
+import type { RecordCodec } from "#protocol/slashing/record.ts";
+import { type Candidate, decide, EMPTY_STATE, isBehind, type SlashingState } from "#protocol/slashing/rules.ts";
+import type { SlashingStore } from "#protocol/slashing/store.ts";
+
+/** A key whose record the guard shall keep. */
+export interface GuardedKey {
+  readonly pubkey: Uint8Array;
+  /** Whether it had a record before: then an absent one is data loss and not a new validator. */
+  readonly registered: boolean;
+}
+
+/** One slashable request. */
+export interface GuardedRequest {
+  readonly pubkey: Uint8Array;
+  readonly candidate: Candidate;
+  /** Called at most once, when the rules allow the candidate; its result is released only after the record is. */
+  readonly sign: () => Promise<Uint8Array>;
+  /** Time by which nothing new may be begun, in ms of {@link GuardModules.now}. */
+  readonly deadlineMs: number;
+}
+
+/** Slashing protection for the keys of one enclave. */
+export interface Guard {
+  /**
+   * Signs under protection.
+   * @throws SignerError `unknown_key | store_suspect | unknown_outcome | unavailable | overloaded | deadline_exceeded`
+   */
+  sign(request: GuardedRequest): Promise<SignOutcome>;
+  /** Reads the records of keys that are not kept yet, and registers those that are new. */
+  track(keys: readonly GuardedKey[]): Promise<void>;
+  /** Forgets a key that was unloaded. */
+  forget(pubkey: Uint8Array): void;
+  /** Why every slashable duty is refused; undefined when the store is trusted. */
+  readonly problem: string | undefined;
+}
+
+/** What the guard needs of the world. */
+export interface GuardModules {
+  readonly store: SlashingStore;
+  readonly codec: RecordCodec;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Told of each event worth counting. */
+  readonly count: (event: "repeated" | "conflicts" | "storeRoundTrips") => void;
+  /** Told once, when the store becomes suspect. */
+  readonly onSuspect: (reason: string) => void;
+}
+
+/** Conflicts in a row that one request may meet. Each means that another enclave advanced the same validator. */
+const CONFLICTS_MAX = 4;
+/** Requests that may wait for one validator: a fleet of clients retrying the same duty stays far below. */
+const QUEUE_PER_KEY_MAX = 64;
+
+interface Entry {
+  bytes: Uint8Array;
+  state: SlashingState;
+  /** This enclave saw `bytes` acknowledged as durable (`stored`), not merely read them. */
+  acknowledged: boolean;
+  /** Ends when the last request that was let in for this validator ends. */
+  tail: Promise<void>;
+  waiting: number;
+}
+
+type Step = { readonly kind: "release"; readonly signature: Promise<Uint8Array> } | { readonly kind: "again" };
+type Settled = Extract<SignOutcome, { kind: "denied" }> | Step;
+
+/** Makes the guard of one chain (the codec holds its genesis validators root and store id). */
+export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, modules: GuardModules): Guard => {
+  const { store, codec, now, count } = modules;
+  const entries = new Map<string, Entry>();
+  let problem: string | undefined;
+
+  const suspect = (reason: string): never => {
+    if (problem === undefined) {
+      problem = reason;
+      modules.onSuspect(reason);
+    }
+    throw new SignerError("store_suspect", reason);
+  };
+
+  const compareAndSet = (pubkey: Uint8Array, expected: Uint8Array | undefined, next: Uint8Array) => {
+    count("storeRoundTrips");
+    return store.compareAndSet(pubkey, expected, next);
+  };
+
+  /** Verifies what the store holds and takes it over, unless it contradicts what this enclave has seen. */
+  const absorb = (pubkey: Uint8Array, entry: Entry, actual: Uint8Array | undefined): void => {
+    if (actual === undefined) suspect(`the record of ${toHex(pubkey)} is gone from the store`);
+    const state = verified(pubkey, actual as Uint8Array);
+    if (isBehind(state, entry.state)) suspect(`the record of ${toHex(pubkey)} is older than one seen before`);
+    entry.bytes = actual as Uint8Array;
+    entry.state = state;
+    entry.acknowledged = false;
+  };
+
+  const verified = (pubkey: Uint8Array, bytes: Uint8Array): SlashingState => {
+    const decoded = codec.decode(pubkey, bytes);
+    return decoded.kind === "record"
+      ? decoded.state
+      : suspect(`the record of ${toHex(pubkey)} cannot be verified: ${decoded.reason}`);
+  };
+
+  /** One compare-and-set; true when stored, false when the cached record was behind and is now fresh. */
+  const write = async (pubkey: Uint8Array, entry: Entry, next: Uint8Array, state: SlashingState): Promise<boolean> => {
+    const result = await compareAndSet(pubkey, entry.bytes, next);
+    switch (result.kind) {
+      case "stored":
+        entry.bytes = next;
+        entry.state = state;
+        entry.acknowledged = true;
+        return true;
+      case "conflict":
+        count("conflicts");
+        absorb(pubkey, entry, result.actual);
+        return false;
+      case "unknown":
+        // Perhaps written, perhaps not: the cached record stays, and the next attempt finds out by conflict.
+        throw new SignerError("unknown_outcome", `the slashing store did not answer: ${result.detail}`);
+      default:
+        return assertNever(result);
+    }
+  };
+
+  /** Decides once on the cached record and, if that stands in the store, settles the request. */
+  const attempt = async (request: GuardedRequest, entry: Entry, sign: () => Promise<Uint8Array>): Promise<Settled> => {
+    const { pubkey, candidate } = request;
+    const decision = decide(entry.state, candidate, { slotsPerEpoch });
+    switch (decision.kind) {
+      case "refuse":
+        return { kind: "denied", rule: decision.rule, detail: decision.detail };
+      case "repeat":
+        // A record that was only read may not be durable yet: writing it onto itself waits until it is.
+        if (entry.acknowledged) {
+          count("repeated");
+          return { kind: "release", signature: sign() };
+        }
+        await write(pubkey, entry, entry.bytes, entry.state);
+        return { kind: "again" };
+      case "sign": {
+        const signature = sign();
+        const next = codec.encode(pubkey, decision.next);
+        return (await write(pubkey, entry, next, decision.next)) ? { kind: "release", signature } : { kind: "again" };
+      }
+      default:
+        return assertNever(decision);
+    }
+  };
+
+  const settle = async (request: GuardedRequest, entry: Entry): Promise<Exclude<Settled, { kind: "again" }>> => {
+    const sign = onlyOnce(request.sign);
+    for (let conflicts = 0; conflicts <= CONFLICTS_MAX; conflicts += 1) {
+      if (problem !== undefined) throw new SignerError("store_suspect", problem);
+      if (now() >= request.deadlineMs) throw new SignerError("deadline_exceeded", "no time left to record the duty");
+      const settled = await attempt(request, entry, sign);
+      if (settled.kind !== "again") return settled;
+    }
+    throw new SignerError("unavailable", "the validator's record keeps changing: another signer uses the same key");
+  };
+
+  const register = async (key: GuardedKey, bytes: Uint8Array | undefined): Promise<Entry> => {
+    const fresh = { acknowledged: false, tail: Promise.resolve(), waiting: 0 };
+    if (bytes !== undefined) return { bytes, state: verified(key.pubkey, bytes), ...fresh };
+    if (key.registered) suspect(`the record of ${toHex(key.pubkey)} is gone from the store`);
+    const first = codec.encode(key.pubkey, EMPTY_STATE);
+    const result = await compareAndSet(key.pubkey, undefined, first);
+    if (result.kind === "unknown") throw new SignerError("unavailable", `cannot register a key: ${result.detail}`);
+    const actual = result.kind === "stored" ? first : result.actual;
+    if (actual === undefined)
+      throw new SignerError("unavailable", "cannot register a key: the store contradicts itself");
+    return { bytes: actual, state: verified(key.pubkey, actual), ...fresh };
+  };
+
+  return {
+    sign: async (request) => {
+      const entry = entries.get(toHex(request.pubkey));
+      if (entry === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(request.pubkey)}`);
+      const settled = await inTurn(entry, () => settle(request, entry));
+      return settled.kind === "denied" ? settled : { kind: "signed", signature: await settled.signature };
+    },
+    track: async (keys) => {
+      const missing = keys.filter((key) => !entries.has(toHex(key.pubkey)));
+      for (let start = 0; start < missing.length; start += PAGE_ENTRIES_MAX) {
+        const page = missing.slice(start, start + PAGE_ENTRIES_MAX);
+        const records = await store.getMany(page.map((key) => key.pubkey));
+        const made = await Promise.all(page.map((key, index) => register(key, records[index])));
+        for (const [index, key] of page.entries()) {
+          const name = toHex(key.pubkey);
+          // A second `track` may have run meanwhile: the entry that requests already queue on stays.
+          if (!entries.has(name)) entries.set(name, made[index] as Entry);
+        }
+      }
+    },
+    forget: (pubkey) => {
+      entries.delete(toHex(pubkey));
+    },
+    get problem() {
+      return problem;
+    },
+  };
+};
+
+/** Runs `task` after all earlier ones of the same validator. */
+const inTurn = async <T>(entry: Entry, task: () => Promise<T>): Promise<T> => {
+  if (entry.waiting >= QUEUE_PER_KEY_MAX) throw new SignerError("overloaded", "too many requests for one validator");
+  entry.waiting += 1;
+  const turn = entry.tail.then(task);
+  entry.tail = turn.then(
+    () => undefined,
+    () => undefined,
+  );
+  try {
+    return await turn;
+  } finally {
+    entry.waiting -= 1;
+  }
+};
+
+/** Starts the signature on the first call. A signature that is dropped must not end the process when it fails. */
+const onlyOnce = (sign: () => Promise<Uint8Array>): (() => Promise<Uint8Array>) => {
+  let signature: Promise<Uint8Array> | undefined;
+  return () => {
+    if (signature === undefined) {
+      signature = sign();
+      signature.catch(() => undefined);
+    }
+    return signature;
+  };
+};

@@ -1,0 +1,133 @@
+/**
+ * `POST /api/v1/eth2/sign/{identifier}` of the Web3Signer API. The gateway passes the body on byte for byte: the
+ * enclave parses it, and only the enclave decides.
+ */
+
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Pool } from "#pool-manager/pool-port.ts";
+import { toHex } from "#protocol/bytes.ts";
+import { assertNever, SignerError } from "#protocol/errors.ts";
+import type { Logger } from "#protocol/log.ts";
+import type { SignOutcome } from "#protocol/messages/sign.ts";
+import { isSlashable, type SigningType } from "#protocol/signing/types.ts";
+import type { Admission, Ticket } from "../admission.ts";
+import type { GatewayConfig } from "../config.ts";
+import { HttpRefusal, JSON_TYPE, TEXT_TYPE, toFailure, writeDenied } from "../errors.ts";
+import type { GatewayMetrics } from "../metrics.ts";
+import { acceptsJson } from "../negotiation.ts";
+import { refuseOtherMethods } from "../routes.ts";
+import { parseIdentifier } from "./identifier.ts";
+import { sniffType } from "./type-hint.ts";
+
+/** What signing needs. */
+export interface SignModules {
+  readonly pool: Pool;
+  readonly metrics: GatewayMetrics;
+  readonly admission: Admission;
+  readonly logger: Logger;
+  /** Monotonic clock in milliseconds. */
+  readonly now: () => number;
+}
+
+type SignSettings = Pick<GatewayConfig, "bodyBytesMax" | "signTimeoutMs">;
+type SignRequest = FastifyRequest<{ Params: { identifier: string } }>;
+
+const PATH = "/api/v1/eth2/sign/:identifier";
+const TICKET = "admissionTicket";
+const STARTED = "signStartedMs";
+
+/** Adds the route. */
+export const registerSign = (app: FastifyInstance, options: { config: SignSettings; modules: SignModules }): void => {
+  const { config, modules } = options;
+  const { admission, metrics, now } = modules;
+  app.decorateRequest(TICKET, null);
+  app.decorateRequest(STARTED, null);
+  app.route<{ Params: { identifier: string } }>({
+    method: "POST",
+    url: PATH,
+    bodyLimit: config.bodyBytesMax,
+    onRequest: (request, reply, done) => {
+      const ticket = admission.enter(announcedBytes(request, config.bodyBytesMax));
+      if (ticket === undefined) return done(new SignerError("overloaded", "too many requests in flight"));
+      request.setDecorator(TICKET, ticket);
+      reply.raw.once("close", ticket.release); // also when the client left
+      done();
+    },
+    onError: async (request, _reply, error) => {
+      if (error instanceof HttpRefusal) return; // no signing request yet
+      const startedMs = request.getDecorator<number | null>(STARTED);
+      metrics.recordSign({
+        type: sniffType(bodyOf(request)),
+        outcome: toFailure(error).code,
+        ...(startedMs === null ? {} : { seconds: (now() - startedMs) / 1000 }),
+      });
+    },
+    handler: async (request, reply) => {
+      const startedMs = now();
+      request.setDecorator(STARTED, startedMs);
+      const body = bodyOf(request);
+      const pubkey = parseIdentifier(request.params.identifier);
+      if (body.length === 0) throw new SignerError("bad_request", "body: expected JSON, got nothing");
+      const type = sniffType(body);
+      const outcome = await signHeld(request, { pubkey, body, type }, { config, modules });
+      metrics.recordSign({ type, outcome: outcome.kind, seconds: (now() - startedMs) / 1000 });
+      return answer(request, reply, { outcome, type, logger: modules.logger });
+    },
+  });
+  refuseOtherMethods(app, PATH, ["POST"]);
+};
+
+/** Asks the pool; the request's place stays taken until the pool has answered, even when the client is gone. */
+const signHeld = async (
+  request: SignRequest,
+  command: { pubkey: Uint8Array; body: Buffer; type: SigningType | undefined },
+  { config, modules }: { config: SignSettings; modules: SignModules },
+): Promise<SignOutcome> => {
+  const ticket = request.getDecorator<Ticket>(TICKET);
+  ticket.hold();
+  try {
+    return await modules.pool.sign({
+      pubkey: command.pubkey,
+      body: command.body,
+      slashable: command.type === undefined || isSlashable(command.type),
+      timeoutMs: config.signTimeoutMs,
+    });
+  } finally {
+    ticket.release();
+  }
+};
+
+const answer = (
+  request: SignRequest,
+  reply: FastifyReply,
+  { outcome, type, logger }: { outcome: SignOutcome; type: SigningType | undefined; logger: Logger },
+): string => {
+  switch (outcome.kind) {
+    case "signed": {
+      const signatureHex = toHex(outcome.signature);
+      if (!acceptsJson(request.headers.accept)) {
+        void reply.type(TEXT_TYPE);
+        return signatureHex;
+      }
+      void reply.type(JSON_TYPE);
+      return `{"signature":"${signatureHex}"}`;
+    }
+    case "denied": {
+      const { rule, detail } = outcome;
+      const identifier = request.params.identifier.toLowerCase();
+      logger.warn("signing refused", { requestId: request.id, identifier, type: type ?? "unknown", rule, detail });
+      return writeDenied(reply, `Signing refused by rule ${rule}: ${detail}`);
+    }
+    default:
+      return assertNever(outcome);
+  }
+};
+
+const bodyOf = (request: FastifyRequest): Buffer => (Buffer.isBuffer(request.body) ? request.body : EMPTY);
+const EMPTY = Buffer.alloc(0);
+
+/** Bytes that a request may make us hold: what it announces, or the most when it announces nothing. */
+const announcedBytes = ({ headers }: FastifyRequest, bodyBytesMax: number): number => {
+  if (headers["transfer-encoding"] !== undefined) return bodyBytesMax;
+  return Math.min(Number(headers["content-length"] ?? 0), bodyBytesMax);
+};

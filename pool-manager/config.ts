@@ -1,0 +1,50 @@
+/** Settings of the pool-manager, made by the command line. */
+
+import type { LogLevel } from "#protocol/log.ts";
+import type { NetworkJson } from "#protocol/signing/network.ts";
+
+/** Where the slashing store is. */
+export type StoreLocation =
+  | { readonly kind: "sqlite" }
+  | {
+      readonly kind: "redis";
+      readonly host: string;
+      readonly port: number;
+      readonly database: number;
+      readonly username?: string;
+    };
+
+/** Everything but secrets; travels as JSON to the pool-manager's process. */
+export interface PoolManagerConfig {
+  readonly dataPath: string;
+  /** Folder of the sockets; short, see `SOCKET_PATH_BYTES_MAX`. */
+  readonly runPath: string;
+  /** 1..ENCLAVES_MAX. */
+  readonly enclaves: number;
+  /** Signing threads of each enclave. */
+  readonly threads: number;
+  readonly network: NetworkJson;
+  readonly store: StoreLocation;
+  /** Epochs after the present that may be signed; undefined: no bound. */
+  readonly clockBoundEpochs?: number;
+  /** Folder of keystores or text file; undefined: development keys of the data folder. */
+  readonly keysPath?: string;
+  readonly keysPasswordPath?: string;
+  readonly logLevel: LogLevel;
+}
+
+/** Development keys made at the first start without `--keys`. */
+export const DEVELOPMENT_KEYS = 16;
+/** In front of every register's name in Redis. */
+export const REDIS_KEY_PREFIX = "testudo:";
+
+/** How an {@link StoreLocation} is called in the data folder and in messages; no credentials. */
+export const describeStore = (store: StoreLocation): string =>
+  store.kind === "sqlite" ? "sqlite" : `redis://${store.host}:${store.port}/${store.database}`;
+
+/** Unix socket at which gateways follow the pool. */
+export const managerSocketPath = (runPath: string): string => `${runPath}/manager.sock`;
+/** Hybrid vsock path of an enclave. */
+export const enclaveSocketPath = (runPath: string, cid: number): string => `${runPath}/enclave-${cid}.sock`;
+/** Unix socket at which the command line reaches the embedded store while the pool-manager owns it. */
+export const storeSocketPath = (runPath: string): string => `${runPath}/store.sock`;

@@ -1,0 +1,182 @@
+/** The pool-manager: data folder, store, members, keys and what gateways hear of them, composed. */
+
+import { mkdirSync } from "node:fs";
+import type { Socket } from "node:net";
+import { availableParallelism, freemem } from "node:os";
+import { SignerError, toSignerError } from "#protocol/errors.ts";
+import { CID_FIRST, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
+import type { Logger } from "#protocol/log.ts";
+import { networkFromJson } from "#protocol/signing/network.ts";
+import { type Listener, listenHost, listenUnix } from "#protocol/transport/hybrid.ts";
+import {
+  DEVELOPMENT_KEYS,
+  describeStore,
+  enclaveSocketPath,
+  managerSocketPath,
+  type PoolManagerConfig,
+  storeSocketPath,
+} from "./config.ts";
+import type { ControlClient } from "./control-client.ts";
+import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { relay } from "./egress/relay.ts";
+import { createKeyRing, type KeyList } from "./keys/key-ring.ts";
+import { listSourceKeys } from "./keys/key-source.ts";
+import { openKeyStore } from "./keys/key-store.ts";
+import type { Launcher } from "./launchers/launcher.ts";
+import { createMember, type Member } from "./member.ts";
+import { createProvisioner } from "./provision.ts";
+import { createPublisher } from "./publisher.ts";
+import { createReloader } from "./reload.ts";
+import { serveStore } from "./store/serve.ts";
+import { openSqliteStore, type SqliteSlashingStore } from "./store/sqlite-store.ts";
+
+/** A running pool. */
+export interface PoolManager {
+  /** Resolves when the first enclave is ready with all keys that open. Rejects when the keys cannot be read. */
+  readonly ready: Promise<void>;
+  /** Drains all enclaves, ends them, and gives the data folder back. */
+  stop(): Promise<void>;
+}
+
+/** What the pool-manager needs of the world. */
+export interface PoolManagerModules {
+  readonly launcher: Launcher;
+  readonly logger: Logger;
+  /** Redis password; empty: none. */
+  readonly storePassword: Uint8Array;
+  /** 0 ≤ random() < 1. */
+  readonly random: () => number;
+  /** Told while keys are read. */
+  readonly onProgress: (progress: { done: number; total: number }) => void;
+}
+
+/** Memory that one scrypt of EIP-2335 takes, twice: room for the rest. */
+const OPEN_MEMORY_BYTES = 512 * 1024 * 1024;
+
+/** Starts the pool. @throws SignerError when the data folder or the store cannot be used */
+export const startPoolManager = async (
+  config: PoolManagerConfig,
+  modules: PoolManagerModules,
+): Promise<PoolManager> => {
+  const { logger } = modules;
+  const { genesisValidatorsRoot } = networkFromJson(config.network);
+  mkdirSync(config.runPath, { recursive: true, mode: 0o700 });
+  const folder = openDataFolder({ path: config.dataPath, store: describeStore(config.store), genesisValidatorsRoot });
+  const keyStore = openKeyStore(folder.keysPath);
+  const store = config.store.kind === "sqlite" ? await openSqliteStore(folder.slashingPath) : undefined;
+
+  const members: Member[] = [];
+  const listeners: Listener[] = [];
+  const ready = Promise.withResolvers<void>();
+  let published: KeyList | undefined;
+
+  const ring = createKeyRing(
+    { developmentKeys: DEVELOPMENT_KEYS, concurrency: openConcurrency(config.enclaves) },
+    {
+      keyStore,
+      logger,
+      listSource: keySource(config, folder),
+      openers: () => controls(members).filter((control) => provisioner.isConfigured(control)),
+      onProgress: modules.onProgress,
+    },
+  );
+  const provisioner = createProvisioner({ config, folder, ring, logger, storePassword: modules.storePassword });
+
+  const publishMembers = (): void => {
+    const views = members.map((member) => member.view);
+    publisher.publishMembers(views, ring.current?.errors ?? 0);
+  };
+  const publishKeys = (): void => {
+    const { current } = ring;
+    if (current === undefined || current.version === published?.version) return;
+    published = current;
+    publisher.publishKeys(current.keys.map((key) => key.pubkey));
+    publishMembers();
+  };
+
+  /** Reads the sources again. New keys are loaded everywhere before they are published, old ones unpublished first. */
+  const applySources = async (): Promise<number> => {
+    const { errors } = await ring.refresh();
+    const ready = members.filter((member) => member.view.state === "ready");
+    await forEach(ready, provisioner.addKeys);
+    publishKeys();
+    await forEach(ready, provisioner.removeKeys);
+    return errors;
+  };
+
+  const reloader = createReloader({ apply: applySources, logger });
+  const publisher = await createPublisher(
+    { socketPath: managerSocketPath(config.runPath) },
+    { reload: reloader.reload, reloadStatus: () => reloader.status },
+  );
+
+  for (let cid = CID_FIRST; cid < CID_FIRST + config.enclaves; cid += 1) {
+    const path = enclaveSocketPath(config.runPath, cid);
+    listeners.push(await listenEgress(path, { config, store, logger }));
+    const provision = async (control: ControlClient): Promise<void> => {
+      await provisioner.provision(cid, control);
+      publishKeys();
+      ready.resolve();
+    };
+    members.push(
+      createMember(
+        { cid, path, preset: config.network.preset },
+        { launcher: modules.launcher, logger, provision, onChange: publishMembers, random: modules.random },
+      ),
+    );
+  }
+  if (store !== undefined) {
+    listeners.push(await listenUnix(storeSocketPath(config.runPath), (socket) => serveStore(socket, store)));
+  }
+  ring.refresh().catch((error) => ready.reject(error));
+
+  return {
+    ready: ready.promise,
+    stop: async () => {
+      await Promise.all(members.map((member) => member.stop()));
+      await publisher.close();
+      await Promise.all(listeners.map((listener) => listener.close()));
+      await store?.close();
+      keyStore.close();
+      folder.close();
+    },
+  };
+};
+
+const controls = (members: readonly Member[]): ControlClient[] => members.flatMap((member) => member.control ?? []);
+
+/** Applies a change to every member; one that cannot take it is replaced, and gets the change with its provisioning. */
+const forEach = async (members: readonly Member[], apply: (control: ControlClient) => Promise<void>): Promise<void> => {
+  await Promise.all(
+    members.map(async (member) => {
+      try {
+        if (member.control !== undefined) await apply(member.control);
+      } catch (error) {
+        member.replace(`reload: ${toSignerError(error).detail}`);
+      }
+    }),
+  );
+};
+
+const keySource = ({ keysPath, keysPasswordPath }: PoolManagerConfig, folder: DataFolder) => {
+  if (keysPath === undefined) return undefined;
+  const { sealingKey } = folder.secrets;
+  return () => listSourceKeys({ path: keysPath, passwordPath: keysPasswordPath, sealingKey });
+};
+
+/** An enclave's only way out: to the slashing store. */
+const listenEgress = (
+  path: string,
+  { config, store, logger }: { config: PoolManagerConfig; store: SqliteSlashingStore | undefined; logger: Logger },
+): Promise<Listener> => {
+  if (config.store.kind === "redis") {
+    const { host, port } = config.store;
+    return listenHost(path, PORT_EGRESS_REDIS, (socket: Socket) => relay(socket, { host, port }, logger));
+  }
+  if (store === undefined) throw new SignerError("internal", "the embedded store is not open");
+  return listenHost(path, PORT_EGRESS_STORE, (socket: Socket) => serveStore(socket, store));
+};
+
+/** Keystores opened at one time: bounded by cores, by enclaves (one each) and by free memory. */
+const openConcurrency = (enclaves: number): number =>
+  Math.max(1, Math.min(availableParallelism(), enclaves, Math.floor(freemem() / OPEN_MEMORY_BYTES)));

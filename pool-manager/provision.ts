@@ -1,0 +1,124 @@
+/** Gives enclaves what they need: settings once, then exactly the keys of the ring, loaded and verified. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { toHex } from "#protocol/bytes.ts";
+import { toSignerError } from "#protocol/errors.ts";
+import type { Logger } from "#protocol/log.ts";
+import type { EnclaveSettings, SealedKey } from "#protocol/messages/control.ts";
+import { type PoolManagerConfig, REDIS_KEY_PREFIX } from "./config.ts";
+import type { ControlClient } from "./control-client.ts";
+import type { DataFolder } from "./data-folder.ts";
+import type { KeyList, KeyRing } from "./keys/key-ring.ts";
+
+/** Settings and keys for enclaves. */
+export interface Provisioner {
+  /** From booting to ready. */
+  provision(cid: number, control: ControlClient): Promise<void>;
+  /** Loads the keys that the ring has and this enclave lacks; when it returns, the enclave can sign with them. */
+  addKeys(control: ControlClient): Promise<void>;
+  /** Removes the keys that the ring no longer has. */
+  removeKeys(control: ControlClient): Promise<void>;
+  /** Whether this enclave has its settings, so that it can open keys. */
+  isConfigured(control: ControlClient): boolean;
+}
+
+/** What provisioning needs. */
+export interface ProvisionModules {
+  readonly config: PoolManagerConfig;
+  readonly folder: DataFolder;
+  readonly ring: KeyRing;
+  /** Redis password; empty: none. */
+  readonly storePassword: Uint8Array;
+  readonly logger: Logger;
+}
+
+/** Pause before the key sources are read again after they could not be. */
+const RETRY_MS = 1_000;
+
+/** Makes the provisioner of one pool. */
+export const createProvisioner = (modules: ProvisionModules): Provisioner => {
+  const { config, folder, ring, logger } = modules;
+  /** Keys that each configured enclave holds, and the version of the list it was brought up to. */
+  const held = new WeakMap<ControlClient, { version: number; keys: ReadonlyMap<string, SealedKey> }>();
+  const heldBy = (control: ControlClient) => held.get(control) ?? { version: 0, keys: new Map<string, SealedKey>() };
+
+  const addKeys = async (control: ControlClient): Promise<void> => {
+    for (;;) {
+      const wanted = await currentKeys(ring);
+      const before = heldBy(control);
+      if (before.version === wanted.version) break;
+      const added = wanted.keys.filter((key) => !before.keys.has(toHex(key.pubkey)));
+      const report = await control.loadKeys(added);
+      for (const { pubkeyHex, reason } of report.failures) logger.error("key not loaded", { pubkeyHex, reason });
+      await control.activate();
+      held.set(control, { version: wanted.version, keys: new Map([...before.keys, ...byPubkey(added)]) });
+    }
+    await rememberStore(control);
+  };
+
+  const removeKeys = async (control: ControlClient): Promise<void> => {
+    const wanted = byPubkey((await currentKeys(ring)).keys);
+    const before = heldBy(control);
+    const removed = [...before.keys].filter(([name]) => !wanted.has(name));
+    if (removed.length === 0) return;
+    await control.removeKeys(removed.map(([, key]) => key.pubkey));
+    held.set(control, { ...before, keys: new Map([...before.keys].filter(([name]) => wanted.has(name))) });
+  };
+
+  /** Once the store is initialised and the keys have records, a loss of either is noticed at every later start. */
+  const rememberStore = async (control: ControlClient): Promise<void> => {
+    const status = await control.status();
+    if (!status.storeInitialised || status.genesisValidatorsRootHex === undefined) return;
+    folder.recordInitialised(status.genesisValidatorsRootHex);
+    ring.markRegistered([...heldBy(control).keys.values()]);
+  };
+
+  return {
+    provision: async (cid, control) => {
+      const { storePassword } = modules;
+      await control.configure(enclaveSettings(config, folder, cid), { ...folder.secrets, storePassword });
+      held.set(control, heldBy(control));
+      await addKeys(control);
+      await removeKeys(control);
+    },
+    addKeys,
+    removeKeys,
+    isConfigured: (control) => held.has(control),
+  };
+};
+
+/** The ring's list, as soon as there is one. */
+const currentKeys = async (ring: KeyRing): Promise<KeyList> => {
+  while (ring.current === undefined) {
+    await ring.refresh().catch(async (error) => {
+      if (toSignerError(error).code === "bad_request") throw error; // trying again cannot help
+      await sleep(RETRY_MS);
+    });
+  }
+  return ring.current;
+};
+
+const byPubkey = (keys: readonly SealedKey[]): Map<string, SealedKey> =>
+  new Map(keys.map((key) => [toHex(key.pubkey), key]));
+
+const enclaveSettings = (config: PoolManagerConfig, folder: DataFolder, cid: number): EnclaveSettings => {
+  const { storeIdHex, storeInitialised, genesisValidatorsRootHex: pinned } = folder.installation;
+  const { store } = config;
+  return {
+    cid,
+    network: { ...config.network, ...(pinned !== undefined && { genesisValidatorsRoot: pinned }) },
+    storeIdHex,
+    store:
+      store.kind === "sqlite"
+        ? { kind: "sqlite" }
+        : {
+            kind: "redis",
+            database: store.database,
+            keyPrefix: REDIS_KEY_PREFIX,
+            ...(store.username !== undefined && { username: store.username }),
+          },
+    initialiseStore: !storeInitialised,
+    ...(config.clockBoundEpochs !== undefined && { clockBoundEpochs: config.clockBoundEpochs }),
+    threads: config.threads,
+  };
+};

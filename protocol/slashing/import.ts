@@ -1,0 +1,143 @@
+/**
+ * Moves watermarks into and out of a store. Importing only ever raises (`merge`), so it is safe to repeat after any
+ * failure; a record that cannot be verified is never overwritten.
+ *
+ * An import raises numbers and nothing else: a signing root counts only where our own record has it already. What was
+ * signed elsewhere cannot be known from a file, and the official vectors want such a repeat refused by a minimal
+ * database (`should_succeed: false`; disputed in eth-clients/slashing-protection-interchange-tests issues 19 and 20).
+ */
+
+import { fromHex, PUBKEY_BYTES, toHex } from "../bytes.ts";
+import { toSignerError } from "../errors.ts";
+import type { ValidatorFailure } from "./interchange.ts";
+import type { RecordCodec } from "./record.ts";
+import { EMPTY_STATE, merge, type SlashingState } from "./rules.ts";
+import type { SlashingStore } from "./store.ts";
+
+/** Validators that are read and written at a time: well within the stores' bounds on operations in flight. */
+const PAGE_VALIDATORS = 1024;
+/** Tries per validator. Each lost try means that another enclave signed or imported meanwhile: 8 in a row do not happen. */
+const ATTEMPTS_MAX = 8;
+
+/** The modules that import and export work with. */
+export interface ImportModules {
+  readonly store: SlashingStore;
+  readonly codec: RecordCodec;
+}
+
+/** What became of an import. */
+export interface ImportReport {
+  /** Validators (`0x` hex) whose record is now durable and at least as high as the import. */
+  readonly imported: readonly string[];
+  readonly failures: readonly ValidatorFailure[];
+}
+
+/**
+ * Raises the records of these validators (public key as `0x` hex → state) to at least the given states.
+ *
+ * `createAbsent` says whether a validator without a record gets one, which registers it: only under the operator's
+ * signature (or in development), because the absent record of a registered key is data loss, not a new validator.
+ */
+export const mergeIntoStore = async (
+  modules: ImportModules,
+  states: Iterable<readonly [string, SlashingState]>,
+  { createAbsent }: { createAbsent: boolean },
+): Promise<ImportReport> => {
+  const imported: string[] = [];
+  const failures: ValidatorFailure[] = [];
+  const all = [...states];
+  for (let start = 0; start < all.length; start += PAGE_VALIDATORS) {
+    const page = all.slice(start, start + PAGE_VALIDATORS);
+    for (const { pubkey, problem } of await mergePage(modules, page, { createAbsent })) {
+      if (problem === undefined) imported.push(pubkey);
+      else failures.push({ pubkey, reason: problem });
+    }
+  }
+  return { imported, failures };
+};
+
+/**
+ * The states of all validators in the store, by public key as `0x` hex, and those whose record cannot be verified.
+ * @throws SignerError `unavailable` when the store cannot be read.
+ */
+export const exportFromStore = async ({
+  store,
+  codec,
+}: ImportModules): Promise<{ validators: Map<string, SlashingState>; failures: ValidatorFailure[] }> => {
+  const validators = new Map<string, SlashingState>();
+  const failures = new Map<string, string>();
+  for await (const { key, value } of store.scan()) {
+    const pubkey = toHex(key);
+    const decoded = codec.decode(key, value);
+    if (decoded.kind === "unverifiable") failures.set(pubkey, decoded.reason);
+    else validators.set(pubkey, merge(validators.get(pubkey) ?? EMPTY_STATE, decoded.state));
+  }
+  for (const pubkey of failures.keys()) validators.delete(pubkey);
+  return { validators, failures: [...failures].map(([pubkey, reason]) => ({ pubkey, reason })) };
+};
+
+interface Outcome {
+  readonly pubkey: string;
+  /** Undefined: done. */
+  readonly problem: string | undefined;
+}
+
+const mergePage = async (
+  modules: ImportModules,
+  page: readonly (readonly [string, SlashingState])[],
+  options: { createAbsent: boolean },
+): Promise<Outcome[]> => {
+  try {
+    const keys = page.map(([pubkey]) => fromHex(pubkey, PUBKEY_BYTES, "pubkey"));
+    const records = await modules.store.getMany(keys);
+    return await Promise.all(
+      page.map(async ([pubkey, state], index) => {
+        const key = keys[index] as Uint8Array;
+        const problem = await mergeOne(modules, { key, state, current: records[index] }, options);
+        return { pubkey, problem };
+      }),
+    );
+  } catch (error) {
+    const { message } = toSignerError(error);
+    return page.map(([pubkey]) => ({ pubkey, problem: message }));
+  }
+};
+
+/** Reads, merges, compares and sets, until the store accepts; answers what stood in the way. */
+const mergeOne = async (
+  { store, codec }: ImportModules,
+  { key, state, current }: { key: Uint8Array; state: SlashingState; current: Uint8Array | undefined },
+  { createAbsent }: { createAbsent: boolean },
+): Promise<string | undefined> => {
+  let expected = current;
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    let base = EMPTY_STATE;
+    if (expected !== undefined) {
+      const decoded = codec.decode(key, expected);
+      if (decoded.kind === "unverifiable") return `the stored record cannot be verified: ${decoded.reason}`;
+      base = decoded.state;
+    } else if (!createAbsent) return "the validator has no record in the store: register it first";
+    // Written even when nothing changes: `stored` then says that the record is durable.
+    const result = await store.compareAndSet(key, expected, codec.encode(key, raise(base, state)));
+    if (result.kind === "stored") return undefined;
+    if (result.kind === "unknown") return `the store did not say whether it wrote (import again): ${result.detail}`;
+    expected = result.actual;
+  }
+  return `the record changed ${ATTEMPTS_MAX} times during the import: import again`;
+};
+
+/** The merge of our own state with an imported one, without roots that only the import claims. */
+const raise = (own: SlashingState, imported: SlashingState): SlashingState => {
+  const { block, attestation, control } = merge(own, imported);
+  const ownBlock = block !== undefined && block.slot === own.block?.slot;
+  const ownTarget = attestation !== undefined && attestation.targetEpoch === own.attestation?.targetEpoch;
+  return {
+    ...(block && { block: ownBlock ? block : { slot: block.slot } }),
+    ...(attestation && {
+      attestation: ownTarget
+        ? attestation
+        : { sourceEpoch: attestation.sourceEpoch, targetEpoch: attestation.targetEpoch },
+    }),
+    control,
+  };
+};
