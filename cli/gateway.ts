@@ -77,6 +77,7 @@ export const gatewayArguments = (values: GatewayOptionValues): string[] => [
   ...["--log-level", values.logLevel],
 ];
 
+/** The command. */
 export const gatewayCommand = (): Command =>
   addGatewayOptions(
     new Command("gateway")

@@ -8,6 +8,7 @@ import { listStoredKeys } from "#pool-manager/keys/key-store.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 
+/** The command. */
 export const keysCommand = (): Command =>
   new Command("keys")
     .description("Look at the keys of an installation.")

@@ -44,13 +44,12 @@ const fail = (message) => {
   process.exit(1);
 };
 
-/** Installs what the lock says, once. `dev` adds the tools for tests and checks. */
-const install = ({ dev }) => {
+/** Installs what the lock says, once. Everything at once: a later install would pull the files from under a running Testudo. */
+const install = () => {
   const lock = readFileSync(join(root, "package-lock.json"));
   const digest = createHash("sha256").update(lock).digest("hex");
   const stampFile = join(modules, ".testudo-installed");
-  const stamp = existsSync(stampFile) ? readFileSync(stampFile, "utf8") : "";
-  if (stamp === `${digest} all` || (stamp === `${digest} run` && !dev)) return;
+  if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === digest) return;
 
   process.stderr.write("testudo: installing the locked dependencies (once, about half a minute) …\n");
   const args = [
@@ -70,7 +69,7 @@ const install = ({ dev }) => {
     process.stderr.write(result.stderr ?? "");
     fail("npm ci failed (above). Check the network or the npm registry settings, then run the same command again.");
   }
-  writeFileSync(stampFile, `${digest} ${dev ? "all" : "run"}`);
+  writeFileSync(stampFile, digest);
 };
 
 /** The pinned Node, or this one where none is packaged and it is new enough. */
@@ -102,7 +101,7 @@ const main = async () => {
   const [first, name, ...rest] = process.argv.slice(2);
   const isTool = first === "--run";
   if (isTool && !Object.hasOwn(TOOLS, name ?? "")) fail(`--run: expected ${Object.keys(TOOLS).join(", ")}`);
-  install({ dev: isTool });
+  install();
   const node = pinnedNode();
   const programs = isTool ? TOOLS[name](rest) : [[join(root, "cli", "main.ts"), ...process.argv.slice(2)]];
   if (isTool) process.chdir(root);

@@ -10,7 +10,8 @@ import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { CID_FIRST, ENCLAVES_MAX } from "#protocol/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
-import { loadNetwork, type Network, networkToJson } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
+import { type Network, networkToJson } from "#protocol/signing/network.ts";
 import { checkSocketPath } from "#protocol/transport/hybrid.ts";
 
 /** Values of {@link addPoolOptions}. */

@@ -4,9 +4,11 @@ import { Command } from "commander";
 import { createLocalLauncher } from "#pool-manager/launchers/local.ts";
 import { startPoolManager } from "#pool-manager/manager.ts";
 import { createLogger } from "#protocol/log.ts";
+import { WORKER_PATH } from "./enclave.ts";
 import { notify, untilStopped } from "./lifetime.ts";
 import { addPoolOptions, type PoolOptionValues, poolConfigOf, storePasswordOf } from "./options.ts";
 
+/** The command. */
 export const poolCommand = (): Command =>
   addPoolOptions(
     new Command("pool").description("Run the pool-manager: launch enclaves, give them keys, watch and replace them."),
@@ -21,7 +23,7 @@ const runPool = async (values: PoolOptionValues): Promise<void> => {
   });
   const stopped = untilStopped();
   const manager = await startPoolManager(config, {
-    launcher: createLocalLauncher({ logLevel: config.logLevel }),
+    launcher: createLocalLauncher({ workerPath: WORKER_PATH, logLevel: config.logLevel }),
     logger,
     storePassword: storePasswordOf(values),
     random: Math.random,

@@ -12,6 +12,7 @@ import { addStoreOptions, networkOf, type StoreOptionValues, storeLocationOf } f
 import { createProgress } from "./output.ts";
 import { openProtection } from "./protection-store.ts";
 
+/** The command. */
 export const slashingCommand = (): Command =>
   new Command("slashing")
     .description("Look after the slashing protection store (works while the pool runs, and while it does not).")

@@ -20,6 +20,7 @@ const GATEWAY_STOP_MS = 10_000;
 const POOL_STOP_MS = 20_000;
 const KEYS_POLL_MS = 50;
 
+/** The command. */
 export const upCommand = (): Command =>
   addGatewayOptions(
     addPoolOptions(

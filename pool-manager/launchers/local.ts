@@ -4,16 +4,21 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { fileURLToPath } from "node:url";
 import type { LogLevel } from "#protocol/log.ts";
 import type { LaunchedEnclave, Launcher } from "./launcher.ts";
 
-const WORKER = fileURLToPath(new URL("../../enclave-worker/main.ts", import.meta.url));
+/** What local workers are started with. */
+export interface LocalLauncherOptions {
+  /** The worker's entry point, `enclave-worker/main.ts`. */
+  readonly workerPath: string;
+  readonly logLevel: LogLevel;
+}
 
 /** Starts workers with this very Node. */
-export const createLocalLauncher = ({ logLevel }: { logLevel: LogLevel }): Launcher => ({
+export const createLocalLauncher = ({ workerPath, logLevel }: LocalLauncherOptions): Launcher => ({
   launch: ({ cid, path, preset }) => {
-    const child = spawn(process.execPath, [WORKER, "--path", path, "--cid", String(cid), "--log-level", logLevel], {
+    const args = [workerPath, "--path", path, "--cid", String(cid), "--log-level", logLevel];
+    const child = spawn(process.execPath, args, {
       // Its own process group: Ctrl-C in a terminal reaches `up` alone, which then drains in order.
       detached: true,
       // The channel carries nothing: its end tells the worker that its launcher is gone.

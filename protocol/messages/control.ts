@@ -114,6 +114,7 @@ export type EnclaveCounter = (typeof ENCLAVE_COUNTERS)[number];
 
 const SECRET_BYTES = 32;
 
+/** Settings and secrets. The caller wipes the result when it was sent. */
 export const encodeConfigure = (settings: EnclaveSettings, secrets: DevelopmentSecrets): Uint8Array =>
   new ByteWriter()
     .sizedText(JSON.stringify(settings))
@@ -135,9 +136,11 @@ export const decodeConfigure = (payload: Uint8Array): { settings: unknown; secre
   return { settings, secrets };
 };
 
+/** A keystore (JSON in UTF-8) and its password (UTF-8). */
 export const encodeOpenKeystore = (keystore: Uint8Array, password: Uint8Array): Uint8Array =>
   new ByteWriter().sizedBytes(keystore).sizedBytes(password).finish();
 
+/** @throws SignerError `protocol_violation`, or `bad_request` when either is too long */
 export const decodeOpenKeystore = (payload: Uint8Array): { keystore: Uint8Array; password: Uint8Array } => {
   const reader = new ByteReader(payload, "open keystore");
   const keystore = reader.sizedBytes("keystore").slice();
@@ -155,6 +158,7 @@ export const decodeOpenKeystore = (payload: Uint8Array): { keystore: Uint8Array;
 /** One {@link SealedKey}. */
 export const encodeSealedKey = (key: SealedKey): Uint8Array => encodeSealedKeys([key]);
 
+/** @throws SignerError `protocol_violation` */
 export const decodeSealedKey = (payload: Uint8Array): SealedKey => {
   const [key, ...more] = decodeSealedKeys(payload);
   if (key === undefined || more.length > 0) {
@@ -174,6 +178,7 @@ export const encodeSealedKeys = (keys: readonly SealedKey[]): Uint8Array => {
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeSealedKeys = (payload: Uint8Array): SealedKey[] => {
   const reader = new ByteReader(payload, "sealed keys");
   const keys = Array.from({ length: readPageCount(reader) }, () => ({
@@ -192,6 +197,7 @@ export const encodePubkeys = (pubkeys: readonly Uint8Array[]): Uint8Array => {
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodePubkeys = (payload: Uint8Array): Uint8Array[] => {
   const reader = new ByteReader(payload, "public keys");
   const pubkeys = Array.from({ length: readPageCount(reader) }, () => reader.bytes(PUBKEY_BYTES, "pubkey").slice());
@@ -199,6 +205,7 @@ export const decodePubkeys = (payload: Uint8Array): Uint8Array[] => {
   return pubkeys;
 };
 
+/** How many keys of a page were loaded, and why the others were not. */
 export const encodeLoadReport = (
   loaded: number,
   failures: readonly { pubkey: Uint8Array; reason: string }[],
@@ -208,6 +215,7 @@ export const encodeLoadReport = (
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeLoadReport = (payload: Uint8Array): LoadReport => {
   const reader = new ByteReader(payload, "load report");
   const loaded = reader.u32("loaded");
@@ -219,6 +227,7 @@ export const decodeLoadReport = (payload: Uint8Array): LoadReport => {
   return { loaded, failures };
 };
 
+/** An {@link EnclaveStatus} as JSON. */
 export const encodeStatus = (status: EnclaveStatus): Uint8Array => Buffer.from(JSON.stringify(status));
 
 /** Reads an enclave's status; total: an enclave is not trusted to send what this build expects. */

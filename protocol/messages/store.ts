@@ -64,6 +64,7 @@ export const encodeKeys = (keys: readonly Uint8Array[]): Uint8Array => {
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeKeys = (payload: Uint8Array): Uint8Array[] => {
   const reader = new ByteReader(payload, "store keys");
   const count = readCount(reader, "count");
@@ -78,6 +79,7 @@ export const encodeValues = (values: readonly (Uint8Array | undefined)[]): Uint8
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeValues = (payload: Uint8Array): (Uint8Array | undefined)[] => {
   const reader = new ByteReader(payload, "store values");
   const count = readCount(reader, "count");
@@ -85,6 +87,7 @@ export const decodeValues = (payload: Uint8Array): (Uint8Array | undefined)[] =>
   return finishReading(reader, values);
 };
 
+/** A {@link CompareAndSet}; the marker's has no key. */
 export const encodeCompareAndSet = ({ key, expected, next }: CompareAndSet): Uint8Array => {
   const writer = new ByteWriter();
   if (key !== undefined) writer.bytes(key);
@@ -102,6 +105,7 @@ export const decodeCompareAndSet = (payload: Uint8Array, { keyed }: { keyed: boo
 
 const RESULT_KINDS = ["stored", "conflict", "unknown"] as const satisfies CompareAndSetResult["kind"][];
 
+/** What the store answered to a compare-and-set. */
 export const encodeCompareAndSetResult = (result: CompareAndSetResult): Uint8Array => {
   const writer = new ByteWriter().u8(RESULT_KINDS.indexOf(result.kind));
   if (result.kind === "conflict") writeOptional(writer, result.actual);
@@ -109,6 +113,7 @@ export const encodeCompareAndSetResult = (result: CompareAndSetResult): Uint8Arr
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeCompareAndSetResult = (payload: Uint8Array): CompareAndSetResult => {
   const reader = new ByteReader(payload, "compare-and-set result");
   const kind = RESULT_KINDS[reader.u8("kind")];
@@ -128,17 +133,20 @@ export const decodeCompareAndSetResult = (payload: Uint8Array): CompareAndSetRes
 export const encodeScanPage = (afterKey: Uint8Array | undefined): Uint8Array =>
   writeOptional(new ByteWriter(), afterKey).finish();
 
+/** @throws SignerError `protocol_violation` */
 export const decodeScanPage = (payload: Uint8Array): Uint8Array | undefined => {
   const reader = new ByteReader(payload, "scan page");
   return finishReading(reader, readOptional(reader, "after key"));
 };
 
+/** A page of registers. */
 export const encodeEntries = (entries: readonly StoreEntry[]): Uint8Array => {
   const writer = new ByteWriter().u32(entries.length);
   for (const entry of entries) writer.bytes(entry.key).sizedBytes(entry.value);
   return writer.finish();
 };
 
+/** @throws SignerError `protocol_violation` */
 export const decodeEntries = (payload: Uint8Array): StoreEntry[] => {
   const reader = new ByteReader(payload, "store entries");
   const count = readCount(reader, "count");
@@ -153,17 +161,20 @@ export const decodeEntries = (payload: Uint8Array): StoreEntry[] => {
 export const encodeOptional = (value: Uint8Array | undefined): Uint8Array =>
   writeOptional(new ByteWriter(), value).finish();
 
+/** @throws SignerError `protocol_violation` */
 export const decodeOptional = (payload: Uint8Array): Uint8Array | undefined => {
   const reader = new ByteReader(payload, "optional value");
   return finishReading(reader, readOptional(reader, "value"));
 };
 
+/** Whether the store is as durable as configured. */
 export const encodeDurability = (durability: Durability): Uint8Array =>
   new ByteWriter()
     .u8(durability.ok ? 1 : 0)
     .sizedText(durability.ok ? "" : durability.reason)
     .finish();
 
+/** @throws SignerError `protocol_violation` */
 export const decodeDurability = (payload: Uint8Array): Durability => {
   const reader = new ByteReader(payload, "durability");
   const ok = reader.flag("ok");

@@ -1,16 +1,14 @@
 /**
- * The chain that a process signs for: fork versions, times and SSZ preset. Resolved by name or from a config.yaml, and
- * carried to the enclave process as JSON.
+ * The chain that a process signs for: fork versions, times and SSZ preset. Resolved by `load-network.ts`,
+ * and carried to the enclave process as JSON.
  *
  * This file and what it imports load no Lodestar code: the preset is process-wide there (`preset.ts`), and the command
  * line must know it before it starts the process that needs it.
  */
 
-import { quote, ROOT_BYTES, toHex } from "../bytes.ts";
-import { SignerError } from "../errors.ts";
+import { ROOT_BYTES, toHex } from "../bytes.ts";
 import { type JsonObject, ownMember, readBytes, readObject, refuse } from "./json.ts";
-import { NAMED_NETWORKS, type NetworkConstants, PRESETS, type Preset, SLOTS_PER_EPOCH_OF } from "./named-networks.ts";
-import { type NetworkFile, parseNetworkFile } from "./network-file.ts";
+import { type NetworkConstants, PRESETS, type Preset, SLOTS_PER_EPOCH_OF } from "./named-networks.ts";
 
 /** A chain, as far as signing depends on it. Versions are 4 bytes. */
 export interface Network {
@@ -34,40 +32,6 @@ export interface Network {
 export interface NetworkJson extends NetworkConstants {
   readonly name: string;
 }
-
-/** Where a network comes from; given values win over the known ones. */
-export interface NetworkOptions {
-  /** A known name (mainnet, hoodi, sepolia, gnosis, chiado, minimal) or the path of a config.yaml. */
-  readonly network: string;
-  /** Must be the network's own preset when given. */
-  readonly preset?: string | undefined;
-  /** 32 bytes. */
-  readonly genesisValidatorsRoot?: Uint8Array | undefined;
-  /** Unix time, whole seconds. */
-  readonly genesisTimeSeconds?: number | undefined;
-  /** The text of a file; may throw. Called only when `network` is no known name. */
-  readonly readFile: (path: string) => string;
-}
-
-/**
- * Resolves a network.
- * @throws SignerError `bad_request` naming the option or the member of the file, also when `preset` contradicts the network
- */
-export const loadNetwork = (options: NetworkOptions): Network => {
-  const known = Object.hasOwn(NAMED_NETWORKS, options.network);
-  const constants: NetworkFile = known
-    ? { name: options.network, ...NAMED_NETWORKS[options.network as keyof typeof NAMED_NETWORKS] }
-    : readNetworkFile(options);
-  if (options.preset !== undefined && options.preset !== constants.preset) {
-    refuse("preset", `${constants.preset}, which network ${options.network} is built on`, options.preset);
-  }
-  return networkFromJson({
-    ...constants,
-    name: constants.name ?? "custom",
-    ...(options.genesisValidatorsRoot && { genesisValidatorsRoot: toHex(options.genesisValidatorsRoot) }),
-    ...(options.genesisTimeSeconds !== undefined && { genesisTimeSeconds: options.genesisTimeSeconds }),
-  });
-};
 
 /** The plain data of a network; {@link networkFromJson} gives the same network back. */
 export const networkToJson = (network: Network): NetworkJson => ({
@@ -115,18 +79,6 @@ const MEMBERS: ReadonlySet<string> = new Set<keyof NetworkJson>([
 const VERSION_BYTES = 4;
 /** Longest slot; the longest in use is 12 s. */
 const SECONDS_PER_SLOT_MAX = 3600;
-
-const readNetworkFile = ({ network, readFile }: NetworkOptions): NetworkFile => {
-  let text: string;
-  try {
-    text = readFile(network);
-  } catch (cause) {
-    const names = Object.keys(NAMED_NETWORKS).join(", ");
-    const detail = `network: expected ${names} or the path of a readable config.yaml, got ${quote(network)}`;
-    throw new SignerError("bad_request", detail, { cause });
-  }
-  return parseNetworkFile(text, network);
-};
 
 const readForkVersions = (json: unknown): [Uint8Array, Uint8Array, Uint8Array, Uint8Array] => {
   const path = "network.forkVersions";

@@ -6,7 +6,7 @@
 
 import { text } from "node:stream/consumers";
 import { toHex } from "#protocol/bytes.ts";
-import { loadNetwork } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
 
 const requests = JSON.parse(await text(process.stdin)) as { network: string; body: unknown }[];
 const load = (network: string) => loadNetwork({ network, readFile: () => "" });

@@ -5,7 +5,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import { loadNetwork, type NetworkOptions, networkFromJson, networkToJson } from "#protocol/signing/network.ts";
+import { loadNetwork, type NetworkOptions } from "#protocol/signing/load-network.ts";
+import { networkFromJson, networkToJson } from "#protocol/signing/network.ts";
 
 const noFile = (): string => {
   throw new Error("ENOENT");

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { toHex } from "#protocol/bytes.ts";
-import { loadNetwork } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { assertPreset } from "#protocol/signing/preset.ts";
 import { parseSignRequest } from "#protocol/signing/request.ts";
 import * as naive from "../../../helpers/naive-ssz.ts";

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { fromHex, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { BODY_BYTES_MAX } from "#protocol/limits.ts";
-import { loadNetwork } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { parseSignRequest } from "#protocol/signing/request.ts";
 import { SIGNING_TYPES } from "#protocol/signing/types.ts";
 import { encode, filled, type Json, SAMPLES, sample, UINT64_MAX, withMember } from "./samples.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { SignerError } from "#protocol/errors.ts";
-import { loadNetwork } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { parseSignRequest } from "#protocol/signing/request.ts";
 import { bitlistJson, bitvectorJson } from "../../../helpers/naive-ssz.ts";
 import { encode, filled, type Json, SAMPLES, sample, UINT64_MAX, withMember } from "./samples.ts";

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import { loadNetwork } from "#protocol/signing/network.ts";
+import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { parseSignRequest, type SignRequest } from "#protocol/signing/request.ts";
 import { SIGNING_TYPES } from "#protocol/signing/types.ts";
 import * as naive from "../../../helpers/naive-ssz.ts";
