@@ -47,7 +47,8 @@ const importFile = async (file: string, values: StoreOptionValues): Promise<void
   await withProtection(values, { initialise: true }, async (modules) => {
     const { validators, failures: malformed } = parseInterchange(bytes, { genesisValidatorsRoot: modules.root });
     const progress = createProgress("importing validators");
-    const report = await mergeIntoStore(modules, counted(validators, progress.update), { createAbsent: true });
+    const onProgress = (done: number): void => progress.update(done, validators.size);
+    const report = await mergeIntoStore(modules, validators, { createAbsent: true, onProgress });
     progress.end();
     const failures = [...malformed, ...report.failures];
     for (const { pubkey, reason } of failures) process.stderr.write(`not imported: ${pubkey}: ${reason}\n`);
@@ -99,12 +100,3 @@ const readInterchange = (file: string): Uint8Array => {
   }
   return bytes;
 };
-
-function* counted<T>(items: ReadonlyMap<string, T>, update: (done: number, total: number) => void) {
-  let done = 0;
-  for (const item of items) {
-    yield item;
-    done += 1;
-    update(done, items.size);
-  }
-}

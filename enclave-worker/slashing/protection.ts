@@ -118,7 +118,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     if (!options.initialise) {
       return refuseStore(
         "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Restore " +
-          "the store, or see docs/slashing-protection.md, "The store is suspect"",
+          "the store, or see docs/slashing-protection.md on a suspect store",
       );
     }
     if (options.genesisValidatorsRoot !== undefined) await adopt(await createMarker(options.genesisValidatorsRoot));

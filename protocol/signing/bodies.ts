@@ -86,7 +86,6 @@ const readValidatorRegistration: BodyReader = (members, network) => {
     domain: computeDomain(DOMAIN_TYPES.applicationBuilder, { forkVersion: network.genesisForkVersion }),
     genesisValidatorsRoot: undefined,
     duty: OTHER_DUTY,
-    registrationPubkey: registration.pubkey,
   };
 };
 

@@ -15,8 +15,6 @@ export interface ParsedBody {
   /** The chain that the client named, 32 bytes; undefined for types that are valid on no particular chain. */
   readonly genesisValidatorsRoot: Uint8Array | undefined;
   readonly duty: Duty;
-  /** Only of VALIDATOR_REGISTRATION: the key that registers, 48 bytes; it must be the key that signs. */
-  readonly registrationPubkey?: Uint8Array;
 }
 
 /** Reads the members of one signing type. Throws SignerError `bad_request` naming the member. */

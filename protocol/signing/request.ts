@@ -28,8 +28,6 @@ export interface SignRequest {
   readonly genesisValidatorsRoot: Uint8Array | undefined;
   /** What slashing protection decides on, taken from the value that was hashed. */
   readonly duty: Duty;
-  /** Only of VALIDATOR_REGISTRATION: the key that registers, 48 bytes. The caller must compare it with the signing key. */
-  readonly registrationPubkey?: Uint8Array;
 }
 
 /**
@@ -40,7 +38,7 @@ export interface SignRequest {
 export const parseSignRequest = (body: Uint8Array, network: Network): SignRequest => {
   const members = parseMembers(body);
   const type = readName(ownMember(members, "type"), "type", SIGNING_TYPES);
-  const { objectRoot, domain, genesisValidatorsRoot, duty, registrationPubkey } = BODY_READERS[type](members, network);
+  const { objectRoot, domain, genesisValidatorsRoot, duty } = BODY_READERS[type](members, network);
   const signingRoot = computeSigningRoot(objectRoot, domain);
   for (const name of SENT_ROOT_MEMBERS) compareSentRoot(ownMember(members, name), { name, signingRoot });
   return Object.freeze({
@@ -48,7 +46,6 @@ export const parseSignRequest = (body: Uint8Array, network: Network): SignReques
     signingRoot,
     genesisValidatorsRoot,
     duty: Object.freeze(duty),
-    ...(registrationPubkey && { registrationPubkey }),
   });
 };
 

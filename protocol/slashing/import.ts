@@ -41,17 +41,16 @@ export interface ImportReport {
 export const mergeIntoStore = async (
   modules: ImportModules,
   states: Iterable<readonly [string, SlashingState]>,
-  { createAbsent }: { createAbsent: boolean },
+  { createAbsent, onProgress }: { createAbsent: boolean; onProgress?: (done: number) => void },
 ): Promise<ImportReport> => {
   const imported: string[] = [];
   const failures: ValidatorFailure[] = [];
-  const all = [...states];
-  for (let start = 0; start < all.length; start += PAGE_VALIDATORS) {
-    const page = all.slice(start, start + PAGE_VALIDATORS);
+  for (const page of pagesOf(states, PAGE_VALIDATORS)) {
     for (const { pubkey, problem } of await mergePage(modules, page, { createAbsent })) {
       if (problem === undefined) imported.push(pubkey);
       else failures.push({ pubkey, reason: problem });
     }
+    onProgress?.(imported.length + failures.length);
   }
   return { imported, failures };
 };
@@ -75,6 +74,17 @@ export const exportFromStore = async ({
   for (const pubkey of failures.keys()) validators.delete(pubkey);
   return { validators, failures: [...failures].map(([pubkey, reason]) => ({ pubkey, reason })) };
 };
+
+function* pagesOf<T>(items: Iterable<T>, size: number): Generator<T[]> {
+  let page: T[] = [];
+  for (const item of items) {
+    page.push(item);
+    if (page.length < size) continue;
+    yield page;
+    page = [];
+  }
+  if (page.length > 0) yield page;
+}
 
 interface Outcome {
   readonly pubkey: string;

@@ -81,8 +81,6 @@ export const REFUSAL_RULES = [
   "genesis_validators_root_mismatch",
   /** The slot or epoch is too far in the future (checked by the guard). */
   "beyond_clock_bound",
-  /** A validator registration names another public key than the signing key's (checked by the pipeline). */
-  "registration_pubkey_mismatch",
 ] as const;
 
 /** One of {@link REFUSAL_RULES}. */
@@ -175,7 +173,7 @@ const decideBlock = (state: SlashingState, candidate: Candidate & { kind: "block
   }
   if (rootsEqual(last.signingRoot, signingRoot)) return { kind: "repeat" };
   const other = last.signingRoot === undefined ? "a block of unknown root" : "a different block";
-  return refuse("double_block_proposal", `${other} was already signed at slot ${last.slot}, asked for slot ${slot}`);
+  return refuse("double_block_proposal", `${other} was already signed at slot ${last.slot}`);
 };
 
 /**
@@ -207,7 +205,7 @@ const decideAttestation = (state: SlashingState, candidate: Candidate & { kind: 
   const isRepeat = sourceEpoch === last.sourceEpoch && rootsEqual(last.signingRoot, signingRoot);
   if (isRepeat) return { kind: "repeat" };
   const other = last.signingRoot === undefined ? "an attestation of unknown root" : "a different attestation";
-  const detail = `${other} was already signed for target epoch ${last.targetEpoch}, asked for target epoch ${targetEpoch}`;
+  const detail = `${other} was already signed for target epoch ${last.targetEpoch}`;
   return refuse("double_vote", detail);
 };
 

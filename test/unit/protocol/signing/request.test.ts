@@ -70,14 +70,11 @@ describe("what else a request carries", () => {
     expect(parse(sample("RANDAO_REVEAL").body).duty).toEqual({ kind: "other" });
   });
 
-  it("names the chain for all but deposits and registrations, and the registering key", () => {
+  it("names the chain for all but deposits and registrations", () => {
     for (const { type, body } of SAMPLES) {
-      const { genesisValidatorsRoot, registrationPubkey } = parse(body);
+      const { genesisValidatorsRoot } = parse(body);
       const hasChain = type !== "DEPOSIT" && type !== "VALIDATOR_REGISTRATION";
       expect(genesisValidatorsRoot && toHex(genesisValidatorsRoot)).toBe(hasChain ? filled(0x4b) : undefined);
-      expect(registrationPubkey && toHex(registrationPubkey)).toBe(
-        type === "VALIDATOR_REGISTRATION" ? filled(0x51, 48) : undefined,
-      );
     }
   });
 
@@ -243,9 +240,9 @@ describe("the body as bytes", () => {
   });
 
   it("gives bytes that do not change when the caller reuses the body", () => {
-    const bytes = encode(sample("VALIDATOR_REGISTRATION").body);
-    const { registrationPubkey } = parseSignRequest(bytes, network);
+    const bytes = encode(sample("RANDAO_REVEAL").body);
+    const { genesisValidatorsRoot } = parseSignRequest(bytes, network);
     bytes.fill(0);
-    expect(registrationPubkey).toEqual(fromHex(filled(0x51, 48), 48, "pubkey"));
+    expect(genesisValidatorsRoot).toEqual(fromHex(filled(0x4b), 32, "root"));
   });
 });
