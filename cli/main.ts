@@ -16,6 +16,9 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
   process.exit(1);
 }
 
+// Whatever this program writes is for its user alone.
+process.umask(0o077);
+
 const program = new Command("testudo")
   .description("Remote signer for Ethereum validator fleets: a Web3Signer API over a pool of enclaves.")
   .showHelpAfterError("(add --help to see every option)")
@@ -26,6 +29,12 @@ const program = new Command("testudo")
   .addCommand(enclaveCommand())
   .addCommand(slashingCommand())
   .addCommand(keysCommand());
+
+/** `addCommand` takes a command as it is: what was set above does not reach it by itself. */
+const inherit = (command: Command): void => {
+  for (const child of command.commands) inherit(child.copyInheritedSettings(command));
+};
+inherit(program);
 
 try {
   await program.parseAsync();

@@ -72,11 +72,21 @@ const openStore = async (
   const socket = storeSocketPath(runPathOf(values.data));
   if (location.kind === "sqlite" && existsSync(socket) && (await answers(socket))) {
     const store = createRemoteStore({ connect: () => connectUnix(socket, { timeoutMs: CONNECT_TIMEOUT_MS }) });
-    return { store, identity: readDataFolder(expected), recordInitialised: () => undefined, close: store.close };
+    return {
+      store,
+      identity: readDataFolder(expected),
+      recordInitialised: () => undefined,
+      close: () => store.close(),
+    };
   }
   if (location.kind === "redis" && existsSync(resolve(path, "installation.json"))) {
     const store = await openRedis(values, location);
-    return { store, identity: readDataFolder(expected), recordInitialised: () => undefined, close: store.close };
+    return {
+      store,
+      identity: readDataFolder(expected),
+      recordInitialised: () => undefined,
+      close: () => store.close(),
+    };
   }
   const folder = openDataFolder(expected);
   try {

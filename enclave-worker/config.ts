@@ -5,6 +5,7 @@ import { SignerError } from "#protocol/errors.ts";
 import type { StoreSettings } from "#protocol/messages/control.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
+import { KEY_PREFIX } from "./slashing/redis-store.ts";
 
 /** Checked settings. */
 export interface EnclaveConfig {
@@ -23,11 +24,10 @@ export interface EnclaveConfig {
 /** Largest clock bound in epochs: more would be no bound (1000 epochs of mainnet are 4.4 days). */
 const CLOCK_BOUND_EPOCHS_MAX = 1000;
 const THREADS_MAX = 64;
-const KEY_PREFIX = /^[\x21-\x7e]{0,64}$/;
 
 /** @throws SignerError `bad_request` that names the member */
 export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
-  const members = settings as Record<string, unknown>;
+  const members = (typeof settings === "object" && settings !== null ? settings : {}) as Record<string, unknown>;
   const { storeIdHex, initialiseStore } = members;
   if (typeof initialiseStore !== "boolean") throw wrong("initialiseStore", "true or false");
   if (typeof storeIdHex !== "string") throw wrong("storeIdHex", "hex");
@@ -51,7 +51,7 @@ const parseStore = (value: unknown): StoreSettings => {
   if (store.kind !== "redis") throw wrong("store.kind", "sqlite or redis");
   const { username, keyPrefix } = store;
   if (username !== undefined && typeof username !== "string") throw wrong("store.username", "text");
-  if (typeof keyPrefix !== "string" || !KEY_PREFIX.test(keyPrefix)) throw wrong("store.keyPrefix", "0..64 characters");
+  if (typeof keyPrefix !== "string" || !KEY_PREFIX.test(keyPrefix)) throw wrong("store.keyPrefix", KEY_PREFIX.source);
   const database = integer(store.database, { name: "store.database", min: 0, max: 1023 });
   return { kind: "redis", database, keyPrefix, ...(username !== undefined && { username }) };
 };

@@ -16,6 +16,7 @@ import {
   encodeLoadReport,
   encodeSealedKey,
   encodeStatus,
+  type SealedKey,
 } from "#protocol/messages/control.ts";
 import type { SignCommand, SignOutcome } from "#protocol/messages/sign.ts";
 import type { RpcHandler } from "#protocol/rpc.ts";
@@ -43,13 +44,17 @@ const KEYS_PER_TURN = 32;
 const DRAIN_POLL_MS = 10;
 
 /** Makes the controller of an enclave that was not configured yet. */
-export const createController = (modules: Omit<EnclaveModules, "count">): Controller => {
+export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen">): Controller => {
   const phase = createPhaseMachine();
   const counters = Object.fromEntries(ENCLAVE_COUNTERS.map((name) => [name, 0])) as Record<EnclaveCounter, number>;
   const count = (counter: EnclaveCounter): void => {
     counters[counter] += 1;
   };
-  const guarded = new Map<string, GuardedKey>();
+  /** Loaded keys, and those among them that may sign: their records are known to stand in the store. */
+  const loaded = new Map<string, GuardedKey>();
+  const activated = new Set<string>();
+  const opened = new Set<string>();
+  const isOpen = (pubkey: Uint8Array): boolean => opened.has(toHex(pubkey));
   let enclave: Enclave | undefined;
   let inFlight = 0;
 
@@ -77,7 +82,7 @@ export const createController = (modules: Omit<EnclaveModules, "count">): Contro
   const operations: Record<ControlOperation, RpcHandler> = {
     configure: (_, payload) => {
       const { settings, secrets } = decodeConfigure(payload);
-      enclave = createEnclave(parseEnclaveConfig(settings), secrets, { ...modules, count });
+      enclave = createEnclave(parseEnclaveConfig(settings), secrets, { ...modules, count, isOpen });
       phase.advance("provisioning");
       return new Uint8Array();
     },
@@ -97,42 +102,47 @@ export const createController = (modules: Omit<EnclaveModules, "count">): Contro
       return sealed(secret);
     },
     loadKeys: async (_, payload) => {
-      const { keys, sealingKey } = configured();
       const failures: { pubkey: Uint8Array; reason: string }[] = [];
-      let loaded = 0;
-      for (const [index, key] of decodeSealedKeys(payload).entries()) {
+      const page = decodeSealedKeys(payload);
+      for (const [index, key] of page.entries()) {
         if (index % KEYS_PER_TURN === 0) await nextTurn();
         try {
-          const secret = unseal(sealingKey, key.pubkey, key.sealed);
-          keys.add(key.pubkey, secret);
-          secret.fill(0);
-          guarded.set(toHex(key.pubkey), { pubkey: key.pubkey, registered: key.registered });
-          loaded += 1;
+          loadKey(configured(), key);
+          loaded.set(toHex(key.pubkey), { pubkey: key.pubkey, registered: key.registered });
         } catch (error) {
           failures.push({ pubkey: key.pubkey, reason: toSignerError(error).detail });
         }
       }
-      return encodeLoadReport(loaded, failures);
+      return encodeLoadReport(page.length - failures.length, failures);
     },
-    removeKeys: (_, payload) => {
-      for (const pubkey of decodePubkeys(payload)) {
+    removeKeys: async (_, payload) => {
+      for (const [index, pubkey] of decodePubkeys(payload).entries()) {
+        if (index % KEYS_PER_TURN === 0) await nextTurn();
+        const name = toHex(pubkey);
+        for (const names of [opened, activated, loaded]) names.delete(name);
         configured().keys.remove(pubkey);
         configured().protection.forget(pubkey);
-        guarded.delete(toHex(pubkey));
       }
       return new Uint8Array();
     },
     activate: async () => {
-      await configured().protection.activate([...guarded.values()]);
+      const keys = [...loaded].filter(([name]) => !activated.has(name));
+      await configured().protection.activate(keys.map(([, key]) => key));
+      for (const [name] of keys) activated.add(name);
+      return new Uint8Array();
+    },
+    open: async () => {
       await configured().selfTest();
+      for (const name of activated) opened.add(name);
       if (phase.current === "provisioning") phase.advance("ready");
       return new Uint8Array();
     },
     status: () => {
+      enclave?.protection.refreshHealth();
       const { problem, genesisValidatorsRoot, initialised } = enclave?.protection ?? { initialised: false };
       return encodeStatus({
         phase: phase.current,
-        keys: enclave?.keys.size ?? 0,
+        keys: opened.size,
         ...(problem !== undefined && { storeProblem: problem }),
         ...(genesisValidatorsRoot !== undefined && { genesisValidatorsRootHex: toHex(genesisValidatorsRoot) }),
         storeInitialised: initialised,
@@ -168,9 +178,31 @@ export const createController = (modules: Omit<EnclaveModules, "count">): Contro
   };
 };
 
-/** A secret key as hex text. The error must not quote it. */
+const loadKey = ({ keys, sealingKey }: Enclave, key: SealedKey): void => {
+  const secret = unseal(sealingKey, key.pubkey, key.sealed);
+  try {
+    keys.add(key.pubkey, secret);
+  } finally {
+    secret.fill(0);
+  }
+};
+
+/** A secret key as hex text, decoded without ever being a string; wipes its input. The error does not quote it. */
 const parseSecretText = (payload: Uint8Array): Uint8Array => {
-  const match = /^(?:0x)?([0-9a-f]{64})$/i.exec(Buffer.from(payload).toString("latin1").trim());
-  if (match === null) throw new SignerError("bad_request", "secret key: expected 0x and 64 hex digits");
-  return Buffer.from(match[1] as string, "hex");
+  const digits = payload[0] === 0x30 && ((payload[1] ?? 0) | 0x20) === 0x78 ? payload.subarray(2) : payload;
+  const secret = new Uint8Array(SECRET_KEY_BYTES);
+  const valid = digits.length === SECRET_KEY_BYTES * 2 && digits.every((digit) => hexValue(digit) >= 0);
+  for (let index = 0; valid && index < SECRET_KEY_BYTES; index += 1) {
+    secret[index] = hexValue(digits[index * 2] as number) * 16 + hexValue(digits[index * 2 + 1] as number);
+  }
+  payload.fill(0);
+  if (!valid) throw new SignerError("bad_request", "secret key: expected 0x and 64 hex digits");
+  return secret;
+};
+
+/** Value of an ASCII hex digit, or -1. */
+const hexValue = (digit: number): number => {
+  const lower = digit | 0x20;
+  if (digit >= 0x30 && digit <= 0x39) return digit - 0x30;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x61 + 10 : -1;
 };

@@ -38,6 +38,8 @@ export interface EnclaveModules {
   readonly connectParent: (port: number, options: { timeoutMs: number }) => Promise<Socket>;
   readonly logger: Logger;
   readonly count: (counter: EnclaveCounter) => void;
+  /** Whether a key may sign (`sign.ts`). */
+  readonly isOpen: (pubkey: Uint8Array) => boolean;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Milliseconds since 1970. */
@@ -52,7 +54,7 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
   assertPreset(config.network);
   const arena = createArena();
   const keys = createKeySet(arena);
-  const engine = createEngine({ threads: config.threads, arena: arena.memory });
+  const engine = createEngine({ threads: config.threads, arena: arena.memory }, { now: modules.now });
   const opener = createKeystoreOpener({ threads: KEYSTORE_THREADS });
   const store = openStore(config, secrets, modules);
   const protection = createProtection(
@@ -72,8 +74,8 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
     },
   );
   const { clockBoundEpochs, network } = config;
-  const { now, wallClock } = modules;
-  const pipeline = createPipeline({ keys, engine, protection, network, clockBoundEpochs, now, wallClock });
+  const { isOpen, now, wallClock } = modules;
+  const pipeline = createPipeline({ keys, engine, protection, network, clockBoundEpochs, isOpen, now, wallClock });
   return {
     keys,
     opener,
@@ -113,7 +115,7 @@ const selfTest = async (keys: KeySet, engine: Engine): Promise<void> => {
   if (pubkey === undefined || key === undefined) return;
   try {
     const root = createHash("sha256").update("testudo self-test").update(randomBytes(32)).digest();
-    const signature = await engine.sign(key.slot, root);
+    const signature = await engine.sign({ slot: key.slot, root });
     if (verify(root, PublicKey.fromBytes(pubkey), Signature.fromBytes(signature))) return;
     throw new SignerError("internal", "self-test: the signature does not verify");
   } finally {

@@ -6,11 +6,21 @@ import { CONTROL_OPERATIONS, type EnclavePhase } from "#protocol/messages/contro
 /** Names of control operations. */
 export type ControlOperation = keyof typeof CONTROL_OPERATIONS;
 
+const KEY_OPERATIONS = [
+  "openKeystore",
+  "openSecret",
+  "generateKey",
+  "loadKeys",
+  "removeKeys",
+  "activate",
+  "open",
+] as const satisfies ControlOperation[];
+
 /** Control operations that each phase accepts. `status` and `drain` are always welcome. */
 const ACCEPTED = {
   booting: ["configure", "status", "drain"],
-  provisioning: ["openKeystore", "openSecret", "generateKey", "loadKeys", "removeKeys", "activate", "status", "drain"],
-  ready: ["openKeystore", "openSecret", "generateKey", "loadKeys", "removeKeys", "activate", "status", "drain"],
+  provisioning: [...KEY_OPERATIONS, "status", "drain"],
+  ready: [...KEY_OPERATIONS, "status", "drain"],
   draining: ["status", "drain"],
 } as const satisfies Record<EnclavePhase, readonly ControlOperation[]>;
 

@@ -9,7 +9,7 @@ import type { Duty } from "#protocol/signing/duty.ts";
 import { parseSignRequest, type SignRequest } from "#protocol/signing/request.ts";
 import type { Candidate } from "#protocol/slashing/rules.ts";
 import type { Engine } from "./engine/engine.ts";
-import type { HeldKey, KeySet } from "./keys/key-set.ts";
+import type { KeySet } from "./keys/key-set.ts";
 import { anotherChain, type ClockBoundOptions, checkClockBound } from "./policy.ts";
 import type { Protection } from "./slashing/protection.ts";
 
@@ -18,6 +18,8 @@ export interface PipelineModules extends ClockBoundOptions {
   readonly keys: KeySet;
   readonly engine: Engine;
   readonly protection: Protection;
+  /** Whether this key is loaded and its record is known to stand in the store. */
+  readonly isOpen: (pubkey: Uint8Array) => boolean;
   /** Monotonic milliseconds. */
   readonly now: () => number;
 }
@@ -27,44 +29,41 @@ export type Pipeline = (command: SignCommand) => Promise<SignOutcome>;
 
 /** Builds the pipeline. */
 export const createPipeline = (modules: PipelineModules): Pipeline => {
-  return async (command) => {
-    const deadlineMs = modules.now() + command.timeoutMs;
-    const { pubkey } = command;
-    const request = parseSignRequest(command.body, modules.network);
-    const key = modules.keys.hold(pubkey);
+  const { keys, engine, protection } = modules;
+
+  /** Signs under its own hold of the key: the guard may have refused, and the key be gone, while the work still waits. */
+  const sign = async (pubkey: Uint8Array, root: Uint8Array, deadlineMs: number): Promise<Uint8Array> => {
+    const key = keys.hold(pubkey);
     if (key === undefined) throw new SignerError("unknown_key", "no such key is loaded");
     try {
-      return await signHeld({ request, key, pubkey: pubkey.slice(), deadlineMs }, modules);
+      return await engine.sign({ slot: key.slot, root, deadlineMs });
     } finally {
       key.release();
     }
   };
-};
 
-interface Work {
-  readonly request: SignRequest;
-  readonly key: HeldKey;
-  readonly pubkey: Uint8Array;
-  readonly deadlineMs: number;
-}
+  const decide = async (request: SignRequest, pubkey: Uint8Array, deadlineMs: number): Promise<SignOutcome> => {
+    const { duty, signingRoot, genesisValidatorsRoot } = request;
+    const signature = () => sign(pubkey, signingRoot, deadlineMs);
+    const beyond = checkClockBound(duty, modules);
+    if (beyond !== undefined) return beyond;
 
-const signHeld = async (work: Work, modules: PipelineModules): Promise<SignOutcome> => {
-  const { request, key, pubkey, deadlineMs } = work;
-  const sign = () => modules.engine.sign(key.slot, request.signingRoot);
-  const denied = checkClockBound(request.duty, modules);
-  if (denied !== undefined) return denied;
+    // DEPOSIT and VALIDATOR_REGISTRATION belong to no chain.
+    if (genesisValidatorsRoot !== undefined && !(await protection.isOwnChain(genesisValidatorsRoot))) {
+      return anotherChain(genesisValidatorsRoot, protection.genesisValidatorsRoot);
+    }
+    const candidate = toCandidate(duty, signingRoot);
+    if (candidate === undefined) return { kind: "signed", signature: await signature() };
+    return protection.guard().sign({ pubkey, candidate, sign: signature, deadlineMs });
+  };
 
-  const candidate = toCandidate(request.duty, request.signingRoot);
-  const root = request.genesisValidatorsRoot;
-  if (root === undefined) {
-    // DEPOSIT and VALIDATOR_REGISTRATION belong to no chain and to no slashing rule.
-    if (candidate !== undefined) throw new SignerError("internal", "a slashable message without a chain");
-    return { kind: "signed", signature: await sign() };
-  }
-  const guard = await modules.protection.guardFor(root);
-  if (guard === undefined) return anotherChain(root, modules.protection.genesisValidatorsRoot);
-  if (candidate === undefined) return { kind: "signed", signature: await sign() };
-  return guard.sign({ pubkey, candidate, sign, deadlineMs });
+  return async (command) => {
+    const deadlineMs = modules.now() + command.timeoutMs;
+    const request = parseSignRequest(command.body, modules.network);
+    const pubkey = command.pubkey.slice(); // outlives the receive buffer
+    if (!modules.isOpen(pubkey)) throw new SignerError("unknown_key", "no such key is loaded");
+    return decide(request, pubkey, deadlineMs);
+  };
 };
 
 const toCandidate = (duty: Duty, signingRoot: Uint8Array): Candidate | undefined => {

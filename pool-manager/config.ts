@@ -35,8 +35,8 @@ export interface PoolManagerConfig {
 
 /** Development keys made at the first start without `--keys`. */
 export const DEVELOPMENT_KEYS = 16;
-/** In front of every register's name in Redis. */
-export const REDIS_KEY_PREFIX = "testudo:";
+/** In front of every register's name in Redis, before a colon. */
+export const REDIS_KEY_PREFIX = "testudo";
 
 /** How an {@link StoreLocation} is called in the data folder and in messages; no credentials. */
 export const describeStore = (store: StoreLocation): string =>

@@ -26,7 +26,10 @@ export interface ControlClient {
   /** Loads any number of keys, page by page. */
   loadKeys(keys: readonly SealedKey[]): Promise<LoadReport>;
   removeKeys(pubkeys: readonly Uint8Array[]): Promise<void>;
+  /** Verifies the store and reads or makes the records of all loaded keys. */
   activate(): Promise<void>;
+  /** Lets the activated keys sign. */
+  open(): Promise<void>;
   status(): Promise<EnclaveStatus>;
   /** Returns when nothing is in flight any more. */
   drain(): Promise<void>;
@@ -96,6 +99,7 @@ export const connectControl = async (
         await command(CONTROL_OPERATIONS.removeKeys, page, QUICK_MS);
       }
     },
+    open: () => command(CONTROL_OPERATIONS.open, nothing, QUICK_MS),
     activate: () => command(CONTROL_OPERATIONS.activate, nothing, ACTIVATE_MS),
     status: async () => decodeStatus(await rpc.request(CONTROL_OPERATIONS.status, nothing, { timeoutMs: STATUS_MS })),
     drain: () => command(CONTROL_OPERATIONS.drain, nothing, DRAIN_MS),

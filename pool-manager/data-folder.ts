@@ -10,7 +10,17 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
@@ -66,6 +76,8 @@ export interface DataFolderOptions {
 }
 
 const SECRET_BYTES = 32;
+/** Below `secrets/`, in the order of {@link FolderSecrets}. */
+const SECRET_FILES = ["sealing.key", "mac.key"] as const;
 
 /**
  * Opens or makes a data folder.
@@ -80,7 +92,8 @@ export const openDataFolder = (options: DataFolderOptions): DataFolder => {
     const isNew = !existsSync(file);
     let installation = isNew ? newInstallation(options) : readInstallation(file);
     checkInstallation(installation, options);
-    const secrets = readSecrets(join(path, "secrets"));
+    const secretsPath = join(path, "secrets");
+    const secrets = isNew ? makeSecrets(secretsPath) : readSecrets(secretsPath);
     if (isNew) writePrivately(file, JSON.stringify(installation, null, 2));
     return {
       path,
@@ -105,7 +118,8 @@ export const openDataFolder = (options: DataFolderOptions): DataFolder => {
 };
 
 /**
- * Reads the identity of a data folder that another process may hold. Changes nothing.
+ * Reads the identity of a data folder that another process may hold. Changes nothing but too wide
+ * rights on its secrets.
  * @throws SignerError `bad_request` when it is no data folder, or belongs to another store or chain
  */
 export const readDataFolder = (options: DataFolderOptions): FolderIdentity => {
@@ -121,6 +135,22 @@ const makeFolder = (path: string): void => {
   } catch (cause) {
     throw new SignerError("bad_request", `data folder ${path}: cannot be made, choose another with --data`, { cause });
   }
+};
+
+/**
+ * Makes the folder of the sockets. It may lie in the system's temporary folder, where everybody can have made it before:
+ * whoever owns it decides who answers at the sockets.
+ * @throws SignerError `bad_request` when it is somebody else's, or others may enter it
+ */
+export const makeRunFolder = (path: string): void => {
+  makeFolder(path);
+  const { uid, mode } = lstatSync(path);
+  const isPrivate = (mode & constants.S_IFMT) === constants.S_IFDIR && (mode & 0o077) === 0;
+  if (uid === process.getuid?.() && isPrivate) return;
+  throw new SignerError(
+    "bad_request",
+    `${path}: expected a folder of mode 700 of this user; remove it and start again`,
+  );
 };
 
 /** SQLite's file lock is the kernel's: unlike a pid file it cannot be stale. */
@@ -177,18 +207,30 @@ const checkInstallation = (installation: Installation, options: DataFolderOption
   }
 };
 
-const readSecrets = (folder: string): FolderSecrets => {
+/** Makes the secrets of a new folder; a first start that broke off may have made some. */
+const makeSecrets = (folder: string): FolderSecrets => {
   makeFolder(folder);
-  return {
-    sealingKey: readOrMakeSecret(join(folder, "sealing.key")),
-    macKey: readOrMakeSecret(join(folder, "mac.key")),
-  };
+  for (const name of SECRET_FILES) {
+    const file = join(folder, name);
+    if (!existsSync(file)) writePrivately(file, randomBytes(SECRET_BYTES));
+  }
+  return readSecrets(folder);
 };
 
-const readOrMakeSecret = (file: string): Uint8Array => {
-  if (!existsSync(file)) writePrivately(file, randomBytes(SECRET_BYTES));
-  if ((statSync(file).mode & 0o077) !== 0) chmodSync(file, 0o600);
-  const secret = readFileSync(file);
+/** Reads secrets, and never makes any: under new ones neither sealed keys nor slashing records could be read. */
+const readSecrets = (folder: string): FolderSecrets => {
+  const [sealingKey, macKey] = SECRET_FILES.map((name) => readSecret(join(folder, name)));
+  return { sealingKey, macKey } as FolderSecrets;
+};
+
+const readSecret = (file: string): Uint8Array => {
+  let secret: Uint8Array;
+  try {
+    if ((statSync(file).mode & 0o077) !== 0) chmodSync(file, 0o600);
+    secret = readFileSync(file);
+  } catch (cause) {
+    throw new SignerError("bad_request", `${file}: cannot be read; restore it from a backup`, { cause });
+  }
   if (secret.length !== SECRET_BYTES) {
     throw new SignerError("bad_request", `${file}: expected ${SECRET_BYTES} bytes, got ${secret.length}`);
   }

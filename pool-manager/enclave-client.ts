@@ -23,9 +23,15 @@ import { createLink } from "./link.ts";
 /**
  * A connection on which a request ran out of time and nothing at all was answered for this long is given up. A process
  * that is stopped, or a host that is gone without a word, does not answer the new handshake either, so it counts as down until it does.
- * Two seconds are hundreds of normal answers; an enclave whose store hangs says so itself within that time.
+ * Two seconds are hundreds of normal answers.
  */
 const SILENCE_MS_MAX = 2_000;
+/**
+ * A connection on which nothing at all was answered for this long is given up even before a request runs out of time,
+ * so that those in flight can be asked elsewhere. Longer than an enclave waits for its store (3 s): one whose store
+ * hangs says so itself. Shorter than the default `--sign-timeout` (5 s): there is time left to ask.
+ */
+const HANGING_MS = 3_500;
 
 /** Failures that arise on this side of the connection: no sign of life. */
 const LOCAL_FAILURES: ReadonlySet<ErrorCode> = new Set(["connection_lost", "overloaded"]);
@@ -71,6 +77,17 @@ export const createEnclaveClient = (
       },
     },
   );
+  let watchdog: NodeJS.Timeout | undefined;
+  /** Runs while requests are in flight, one timer however many they are. */
+  const watch = (afterMs: number): void => {
+    watchdog ??= setTimeout(() => {
+      watchdog = undefined;
+      if (silentSince === undefined || inFlight.size === 0) return;
+      const silentMs = modules.now() - silentSince;
+      if (silentMs >= HANGING_MS) link.client?.close();
+      else watch(HANGING_MS - silentMs);
+    }, afterMs);
+  };
   const heard = (): void => {
     silentSince = inFlight.size > 1 ? modules.now() : undefined; // 1: the request that was just answered
   };
@@ -81,6 +98,7 @@ export const createEnclaveClient = (
     const sentAt = modules.now();
     const entry = inFlight.add(sentAt);
     silentSince ??= sentAt;
+    watch(HANGING_MS);
     try {
       const payload = await client.request(OPERATION_SIGN, encodeSignCommand(command), command);
       heard();
@@ -109,6 +127,9 @@ export const createEnclaveClient = (
       return oldest === undefined ? 0 : modules.now() - oldest;
     },
     sign,
-    close: () => link.close(),
+    close: () => {
+      clearTimeout(watchdog);
+      link.close();
+    },
   };
 };

@@ -118,10 +118,11 @@ export const decodeReloadStatus = (payload: Uint8Array): ReloadStatus => {
   };
 };
 
-const MEMBER_NAMES = ["cid", "state", "path", "incarnation", "status"] as const;
+const MEMBER_NAMES = ["cid", "state", "path", "incarnation", "status", "problem"] as const;
 
 const readMember = (value: unknown): MemberView => {
-  const { cid, state, path, incarnation, status } = checkObject(value, { what: "member", names: MEMBER_NAMES });
+  const members = checkObject(value, { what: "member", names: MEMBER_NAMES });
+  const { cid, state, path, incarnation, status, problem } = members;
   const pathText = readText(path, "path");
   if (pathText.length === 0 || Buffer.byteLength(pathText) > SOCKET_PATH_BYTES_MAX) {
     throw violation(`member: path: expected 1..${SOCKET_PATH_BYTES_MAX} bytes, got ${quote(pathText)}`);
@@ -132,6 +133,7 @@ const readMember = (value: unknown): MemberView => {
     path: pathText,
     incarnation: readCount(incarnation, "incarnation"),
     ...(status === undefined ? {} : { status: decodeStatus(encodeJson(status)) }),
+    ...(problem === undefined ? {} : { problem: readText(problem, "problem") }),
   };
 };
 

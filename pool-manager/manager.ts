@@ -1,8 +1,8 @@
 /** The pool-manager: data folder, store, members, keys and what gateways hear of them, composed. */
 
-import { mkdirSync } from "node:fs";
 import type { Socket } from "node:net";
 import { availableParallelism, freemem } from "node:os";
+import { toHex } from "#protocol/bytes.ts";
 import { SignerError, toSignerError } from "#protocol/errors.ts";
 import { CID_FIRST, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
@@ -24,6 +24,7 @@ import { listSourceKeys } from "./keys/key-source.ts";
 import { openKeyStore } from "./keys/key-store.ts";
 import type { Launcher } from "./launchers/launcher.ts";
 import { createMember, type Member } from "./member.ts";
+import { ensurePrivateFolder } from "./private-folder.ts";
 import { createProvisioner } from "./provision.ts";
 import { createPublisher } from "./publisher.ts";
 import { createReloader } from "./reload.ts";
@@ -60,8 +61,8 @@ export const startPoolManager = async (
 ): Promise<PoolManager> => {
   const { logger } = modules;
   const { genesisValidatorsRoot } = networkFromJson(config.network);
-  mkdirSync(config.runPath, { recursive: true, mode: 0o700 });
   const folder = openDataFolder({ path: config.dataPath, store: describeStore(config.store), genesisValidatorsRoot });
+  ensurePrivateFolder(config.runPath, "run folder");
   const keyStore = openKeyStore(folder.keysPath);
   const store = config.store.kind === "sqlite" ? await openSqliteStore(folder.slashingPath) : undefined;
 
@@ -84,23 +85,54 @@ export const startPoolManager = async (
 
   const publishMembers = (): void => {
     const views = members.map((member) => member.view);
-    publisher.publishMembers(views, ring.current?.errors ?? 0);
+    publisher.publishMembers(views, (ring.current?.errors ?? 0) + provisioner.brokenKeys.size);
   };
   const publishKeys = (): void => {
     const { current } = ring;
     if (current === undefined || current.version === published?.version) return;
     published = current;
-    publisher.publishKeys(current.keys.map((key) => key.pubkey));
+    const working = current.keys.filter((key) => !provisioner.brokenKeys.has(toHex(key.pubkey)));
+    publisher.publishKeys(working.map((key) => key.pubkey));
     publishMembers();
   };
 
-  /** Reads the sources again. New keys are loaded everywhere before they are published, old ones unpublished first. */
+  /**
+   * Brings every ready enclave to the ring's list, publishes it when all have it, and only then lets them forget keys
+   * that are gone. An enclave that fails keeps what it has; the next look tries again.
+   */
+  const reconcile = async (): Promise<void> => {
+    const controls = readyControls(members);
+    const added = await Promise.allSettled(controls.map(provisioner.addKeys));
+    const failure = added.find((result) => result.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
+    if (controls.length === 0 || !readyControls(members).every(provisioner.isCurrent)) return;
+    publishKeys();
+    await Promise.all(readyControls(members).map(provisioner.removeKeys));
+  };
+  let reconciling: Promise<void> | undefined;
+  const reconcileInBackground = (): void => {
+    if (reconciling !== undefined) return;
+    reconciling = reconcile()
+      .catch((error) => logger.warn("keys not applied everywhere yet", { reason: toSignerError(error).detail }))
+      .finally(() => (reconciling = undefined));
+  };
+
+  const onChange = (member: Member): void => {
+    const { control, view } = member;
+    if (control !== undefined && view.status !== undefined) provisioner.note(control, view.status);
+    if (view.state === "ready") {
+      ready.resolve();
+      if (control !== undefined && !(provisioner.isCurrent(control) && ring.current?.version === published?.version)) {
+        reconcileInBackground();
+      }
+    }
+    publishMembers();
+  };
+
   const applySources = async (): Promise<number> => {
     const { errors } = await ring.refresh();
-    const ready = members.filter((member) => member.view.state === "ready");
-    await forEach(ready, provisioner.addKeys);
-    publishKeys();
-    await forEach(ready, provisioner.removeKeys);
+    await reconciling;
+    await reconcile();
     return errors;
   };
 
@@ -113,15 +145,11 @@ export const startPoolManager = async (
   for (let cid = CID_FIRST; cid < CID_FIRST + config.enclaves; cid += 1) {
     const path = enclaveSocketPath(config.runPath, cid);
     listeners.push(await listenEgress(path, { config, store, logger }));
-    const provision = async (control: ControlClient): Promise<void> => {
-      await provisioner.provision(cid, control);
-      publishKeys();
-      ready.resolve();
-    };
+    const provision = (control: ControlClient): Promise<void> => provisioner.provision(cid, control);
     members.push(
       createMember(
         { cid, path, preset: config.network.preset },
-        { launcher: modules.launcher, logger, provision, onChange: publishMembers, random: modules.random },
+        { launcher: modules.launcher, logger, provision, onChange, random: modules.random },
       ),
     );
   }
@@ -145,18 +173,8 @@ export const startPoolManager = async (
 
 const controls = (members: readonly Member[]): ControlClient[] => members.flatMap((member) => member.control ?? []);
 
-/** Applies a change to every member; one that cannot take it is replaced, and gets the change with its provisioning. */
-const forEach = async (members: readonly Member[], apply: (control: ControlClient) => Promise<void>): Promise<void> => {
-  await Promise.all(
-    members.map(async (member) => {
-      try {
-        if (member.control !== undefined) await apply(member.control);
-      } catch (error) {
-        member.replace(`reload: ${toSignerError(error).detail}`);
-      }
-    }),
-  );
-};
+const readyControls = (members: readonly Member[]): ControlClient[] =>
+  controls(members.filter((member) => member.view.state === "ready"));
 
 const keySource = ({ keysPath, keysPasswordPath }: PoolManagerConfig, folder: DataFolder) => {
   if (keysPath === undefined) return undefined;

@@ -18,6 +18,8 @@ export interface MemberView {
   readonly incarnation: number;
   /** Its last status; undefined until it gave one. */
   readonly status?: EnclaveStatus;
+  /** Why the member is not ready, in words; undefined when it is. */
+  readonly problem?: string;
 }
 
 /** How the last reload of keys went (Web3Signer's `GET /reload`). */

@@ -17,7 +17,7 @@ import type { SignOutcome } from "#protocol/messages/sign.ts";
 import { orderCandidates } from "./balancer.ts";
 import { createEnclaveClient, type EnclaveClient } from "./enclave-client.ts";
 import { createFollower, type FollowerModules } from "./follower.ts";
-import type { MemberState, MemberView, Pool, PoolSignRequest } from "./pool-port.ts";
+import type { MemberState, MemberView, Pool, PoolSignRequest, PoolView } from "./pool-port.ts";
 
 /**
  * Longest wait for a connection when every ready member's is down. A killed local enclave is taken off the list within
@@ -131,9 +131,17 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
     }
   };
 
+  /** While the manager is away, its last word on a member counts only as long as the member itself can be reached. */
+  const view = (): PoolView => {
+    const last = follower.view();
+    if (last.connected) return last;
+    const isLost = (member: MemberView) => member.state === "ready" && !clients.get(memberKey(member))?.connected;
+    return { ...last, members: last.members.map((it) => (isLost(it) ? { ...it, state: "gone" } : it)) };
+  };
+
   return {
     sign,
-    view: follower.view,
+    view,
     onChange: follower.onChange,
     reload: follower.reload,
     reloadStatus: follower.reloadStatus,

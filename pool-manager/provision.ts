@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "#protocol/bytes.ts";
 import { toSignerError } from "#protocol/errors.ts";
 import type { Logger } from "#protocol/log.ts";
-import type { EnclaveSettings, SealedKey } from "#protocol/messages/control.ts";
+import type { EnclaveSettings, EnclaveStatus, SealedKey } from "#protocol/messages/control.ts";
 import { type PoolManagerConfig, REDIS_KEY_PREFIX } from "./config.ts";
 import type { ControlClient } from "./control-client.ts";
 import type { DataFolder } from "./data-folder.ts";
@@ -18,8 +18,14 @@ export interface Provisioner {
   addKeys(control: ControlClient): Promise<void>;
   /** Removes the keys that the ring no longer has. */
   removeKeys(control: ControlClient): Promise<void>;
+  /** Whether this enclave has all keys of the ring's present list. */
+  isCurrent(control: ControlClient): boolean;
+  /** Takes note of what an enclave says of the store: a custom network is pinned by its first request. */
+  note(control: ControlClient, status: EnclaveStatus): void;
   /** Whether this enclave has its settings, so that it can open keys. */
   isConfigured(control: ControlClient): boolean;
+  /** Public keys, `0x` hex, whose sealed form an enclave could not open. */
+  readonly brokenKeys: ReadonlySet<string>;
 }
 
 /** What provisioning needs. */
@@ -41,36 +47,38 @@ export const createProvisioner = (modules: ProvisionModules): Provisioner => {
   /** Keys that each configured enclave holds, and the version of the list it was brought up to. */
   const held = new WeakMap<ControlClient, { version: number; keys: ReadonlyMap<string, SealedKey> }>();
   const heldBy = (control: ControlClient) => held.get(control) ?? { version: 0, keys: new Map<string, SealedKey>() };
+  const adding = new WeakMap<ControlClient, Promise<void>>();
+  const brokenKeys = new Set<string>();
+
+  /** Loads one list. Keys are marked as registered durably before the enclave may sign with them. */
+  const bringUpTo = async (control: ControlClient, wanted: KeyList): Promise<void> => {
+    const before = heldBy(control);
+    const added = byPubkey(wanted.keys.filter((key) => !before.keys.has(toHex(key.pubkey))));
+    const { failures } = await control.loadKeys([...added.values()]);
+    for (const { pubkeyHex, reason } of failures) {
+      logger.error("key not loaded", { pubkeyHex, reason });
+      brokenKeys.add(pubkeyHex);
+      added.delete(pubkeyHex);
+    }
+    await control.activate();
+    remember(await control.status(), added);
+    await control.open();
+    held.set(control, { version: wanted.version, keys: new Map([...before.keys, ...added]) });
+  };
 
   const addKeys = async (control: ControlClient): Promise<void> => {
     for (;;) {
       const wanted = await currentKeys(ring);
-      const before = heldBy(control);
-      if (before.version === wanted.version) break;
-      const added = wanted.keys.filter((key) => !before.keys.has(toHex(key.pubkey)));
-      const report = await control.loadKeys(added);
-      for (const { pubkeyHex, reason } of report.failures) logger.error("key not loaded", { pubkeyHex, reason });
-      await control.activate();
-      held.set(control, { version: wanted.version, keys: new Map([...before.keys, ...byPubkey(added)]) });
+      if (heldBy(control).version === wanted.version) return;
+      await bringUpTo(control, wanted);
     }
-    await rememberStore(control);
-  };
-
-  const removeKeys = async (control: ControlClient): Promise<void> => {
-    const wanted = byPubkey((await currentKeys(ring)).keys);
-    const before = heldBy(control);
-    const removed = [...before.keys].filter(([name]) => !wanted.has(name));
-    if (removed.length === 0) return;
-    await control.removeKeys(removed.map(([, key]) => key.pubkey));
-    held.set(control, { ...before, keys: new Map([...before.keys].filter(([name]) => wanted.has(name))) });
   };
 
   /** Once the store is initialised and the keys have records, a loss of either is noticed at every later start. */
-  const rememberStore = async (control: ControlClient): Promise<void> => {
-    const status = await control.status();
+  const remember = (status: EnclaveStatus, keys: ReadonlyMap<string, SealedKey>): void => {
     if (!status.storeInitialised || status.genesisValidatorsRootHex === undefined) return;
     folder.recordInitialised(status.genesisValidatorsRootHex);
-    ring.markRegistered([...heldBy(control).keys.values()]);
+    ring.markRegistered([...keys.values()]);
   };
 
   return {
@@ -79,11 +87,31 @@ export const createProvisioner = (modules: ProvisionModules): Provisioner => {
       await control.configure(enclaveSettings(config, folder, cid), { ...folder.secrets, storePassword });
       held.set(control, heldBy(control));
       await addKeys(control);
-      await removeKeys(control);
     },
-    addKeys,
-    removeKeys,
+    addKeys: (control) => {
+      const running = adding.get(control) ?? addKeys(control).finally(() => adding.delete(control));
+      adding.set(control, running);
+      return running;
+    },
+    removeKeys: async (control) => {
+      const wanted = byPubkey((await currentKeys(ring)).keys);
+      const before = heldBy(control);
+      const removed = [...before.keys].filter(([name]) => !wanted.has(name));
+      if (removed.length === 0) return;
+      await control.removeKeys(removed.map(([, key]) => key.pubkey));
+      held.set(control, { ...before, keys: new Map([...before.keys].filter(([name]) => wanted.has(name))) });
+    },
+    isCurrent: (control) => heldBy(control).version === ring.current?.version,
+    note: (control, status) => {
+      const known = folder.installation.storeInitialised;
+      if (!known) remember(status, heldBy(control).keys);
+      // Pinned by another enclave: this one finds the marker now, and need not be asked first.
+      else if (status.phase === "ready" && !status.storeInitialised && status.storeProblem === undefined) {
+        control.activate().catch((error) => logger.warn("chain not adopted", { reason: toSignerError(error).detail }));
+      }
+    },
     isConfigured: (control) => held.has(control),
+    brokenKeys,
   };
 };
 

@@ -1,6 +1,6 @@
 /**
  * The closed set of ways in which an operation can fail. A refusal (slashing rule, policy) is not a failure: it is a
- * value of its own (see `signing/outcome.ts`). HTTP statuses are chosen in `gateway/errors.ts` and nowhere else.
+ * value of its own (`messages/sign.ts`). HTTP statuses are chosen in `gateway/errors.ts` and nowhere else.
  */
 
 /** Every failure code, in wire order: append only, the index travels in frames (`frame.ts`). */

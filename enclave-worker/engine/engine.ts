@@ -12,13 +12,22 @@ import type { SignBatch } from "./thread.ts";
 /** Makes signatures. */
 export interface Engine {
   /**
-   * BLS signature of `root` under the secret in `slot`.
-   * @param root 32 bytes
-   * @returns 96 bytes, compressed
-   * @throws SignerError `overloaded` when the queue is full, `unavailable` when the engine was closed
+   * BLS signature (96 bytes, compressed) under the secret in `slot`. The caller holds the slot until this settles.
+   * @throws SignerError `overloaded` when the queue is full, `deadline_exceeded` when nobody waits any more,
+   * `unavailable` when the engine was closed, `internal` when the slot holds no key
    */
-  sign(slot: number, root: Uint8Array): Promise<Uint8Array>;
+  sign(work: SignWork): Promise<Uint8Array>;
+  /** Fails what waits, lets the batches under way end (5 ms each), ends the threads. */
   close(): Promise<void>;
+}
+
+/** One signature to make. */
+export interface SignWork {
+  readonly slot: number;
+  /** 32 bytes. */
+  readonly root: Uint8Array;
+  /** Time after which the work is dropped instead of begun, in ms of the engine's clock; undefined: never. */
+  readonly deadlineMs?: number;
 }
 
 /** 5 ms of work at ≈370 µs a signature. */
@@ -26,15 +35,20 @@ const BATCH_MAX = 14;
 /** Signatures that may wait: about 3 s of work of one thread. */
 const QUEUE_MAX = 8192;
 
-interface Job {
-  readonly slot: number;
-  readonly root: Uint8Array;
+interface Job extends SignWork {
   readonly resolve: (signature: Uint8Array) => void;
   readonly reject: (error: SignerError) => void;
 }
 
-/** Starts `threads` signing threads over an arena. */
-export const createEngine = ({ threads, arena }: { threads: number; arena: SharedArrayBuffer }): Engine => {
+/** What the engine signs with. */
+export interface EngineOptions {
+  readonly threads: number;
+  /** Secret keys by slot (`keys/arena.ts`). */
+  readonly arena: SharedArrayBuffer;
+}
+
+/** Starts signing threads over an arena. `now` is monotonic, in ms. */
+export const createEngine = ({ threads, arena }: EngineOptions, { now }: { now: () => number }): Engine => {
   const pool = new Piscina<SignBatch, Uint8Array>({
     filename: new URL("./thread.ts", import.meta.url).href,
     name: "signBatch",
@@ -43,15 +57,26 @@ export const createEngine = ({ threads, arena }: { threads: number; arena: Share
     workerData: { arena },
   });
   const queue: Job[] = [];
-  let running = 0;
+  const batches = new Set<Promise<void>>();
   let closed = false;
 
+  /** The next jobs that somebody still waits for. */
+  const take = (size: number): Job[] => {
+    const [expired, wanted] = partition(queue.splice(0, size), ({ deadlineMs }) => (deadlineMs ?? Infinity) <= now());
+    for (const job of expired) job.reject(new SignerError("deadline_exceeded", "no time left to sign"));
+    return wanted;
+  };
+
   const pull = (): void => {
-    while (running < threads && queue.length > 0) {
-      running += 1;
+    while (batches.size < threads && queue.length > 0) {
       // Shared out between the threads: one long batch and an idle thread would be the slower way.
-      const size = Math.min(BATCH_MAX, Math.ceil(queue.length / (threads - running + 1)));
-      void run(queue.splice(0, size));
+      const jobs = take(Math.min(BATCH_MAX, Math.ceil(queue.length / (threads - batches.size))));
+      if (jobs.length === 0) continue;
+      const batch = run(jobs).finally(() => {
+        batches.delete(batch);
+        pull();
+      });
+      batches.add(batch);
     }
   };
 
@@ -62,31 +87,38 @@ export const createEngine = ({ threads, arena }: { threads: number; arena: Share
         roots: Buffer.concat(jobs.map((job) => job.root)),
       });
       for (const [index, job] of jobs.entries()) {
-        job.resolve(signatures.slice(index * SIGNATURE_BYTES, (index + 1) * SIGNATURE_BYTES));
+        const signature = signatures.slice(index * SIGNATURE_BYTES, (index + 1) * SIGNATURE_BYTES);
+        // A compressed point always has its first bit set: a zero byte is the thread's word for "no key there".
+        if (signature[0] === 0) job.reject(new SignerError("internal", "no key in that slot"));
+        else job.resolve(signature);
       }
     } catch (error) {
       const failure = new SignerError("internal", "a signing thread failed", { cause: error });
       for (const job of jobs) job.reject(failure);
-    } finally {
-      running -= 1;
-      pull();
     }
   };
 
   return {
-    sign: (slot, root) =>
+    sign: ({ slot, root, ...rest }) =>
       new Promise((resolve, reject) => {
         if (closed) return reject(new SignerError("unavailable", "the engine is closed"));
         if (queue.length >= QUEUE_MAX) return reject(new SignerError("overloaded", "too many signatures wait"));
         if (root.length !== ROOT_BYTES) return reject(new SignerError("internal", "root: expected 32 bytes"));
-        queue.push({ slot, root, resolve, reject });
+        queue.push({ slot, root, ...rest, resolve, reject });
         pull();
       }),
     close: async () => {
       closed = true;
       const failure = new SignerError("unavailable", "the engine is closed");
       for (const job of queue.splice(0)) job.reject(failure);
+      // Piscina throws, uncaught, when a thread answers after `destroy`.
+      await Promise.all(batches);
       await pool.destroy();
     },
   };
 };
+
+const partition = <T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] => [
+  items.filter(isFirst),
+  items.filter((item) => !isFirst(item)),
+];

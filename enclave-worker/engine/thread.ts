@@ -2,6 +2,8 @@
 
 import { SecretKey } from "@chainsafe/blst";
 import { workerData } from "piscina";
+import { ROOT_BYTES, SIGNATURE_BYTES } from "#protocol/bytes.ts";
+import { SECRET_KEY_BYTES } from "../keys/arena.ts";
 
 /** Signatures to make: the n-th under the secret in `slots[n]`, over the n-th 32 bytes of `roots`. */
 export interface SignBatch {
@@ -9,11 +11,10 @@ export interface SignBatch {
   readonly roots: Uint8Array;
 }
 
-const SECRET_KEY_BYTES = 32;
-const ROOT_BYTES = 32;
-const SIGNATURE_BYTES = 96;
-
-/** The thread's entry point (piscina calls it): all signatures of a batch, 96 bytes each, in order. */
+/**
+ * The thread's entry point (piscina calls it): all signatures of a batch, 96 bytes each, in order; zero bytes where the
+ * slot holds no key, so that one bad job does not fail its neighbours.
+ */
 export const signBatch = ({ slots, roots }: SignBatch): Uint8Array => {
   const { arena } = workerData as { arena: SharedArrayBuffer };
   const signatures = new Uint8Array(slots.length * SIGNATURE_BYTES);
@@ -22,10 +23,20 @@ export const signBatch = ({ slots, roots }: SignBatch): Uint8Array => {
     for (const [index, slot] of slots.entries()) {
       secret.set(new Uint8Array(arena, slot * SECRET_KEY_BYTES, SECRET_KEY_BYTES));
       const root = roots.subarray(index * ROOT_BYTES, (index + 1) * ROOT_BYTES);
-      signatures.set(SecretKey.fromBytes(secret).sign(root).toBytes(true), index * SIGNATURE_BYTES);
+      const key = openKey(secret);
+      if (key !== undefined) signatures.set(key.sign(root).toBytes(true), index * SIGNATURE_BYTES);
     }
   } finally {
     secret.fill(0);
   }
   return signatures;
+};
+
+/** Undefined for zero (an erased slot) and whatever else is no secret key. */
+const openKey = (secret: Uint8Array): SecretKey | undefined => {
+  try {
+    return SecretKey.fromBytes(secret);
+  } catch {
+    return undefined;
+  }
 };

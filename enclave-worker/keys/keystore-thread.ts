@@ -25,6 +25,9 @@ const SCRYPT_MEMORY_BYTES_MAX = 512 * 1024 * 1024;
 const SCRYPT_P_MAX = 4;
 /** Bound on PBKDF2 rounds; EIP-2335 uses 2^18. */
 const PBKDF2_ROUNDS_MAX = 10_000_000;
+/** EIP-2335 checks the password by bytes 16..31 of the derived key: with a shorter one every password would pass. */
+const DERIVED_KEY_BYTES_MIN = 32;
+const DERIVED_KEY_BYTES_MAX = 64;
 
 /** The thread's entry point (piscina calls it). */
 export const openKeystore = async (task: KeystoreTask): Promise<KeystoreResult> => {
@@ -54,11 +57,16 @@ const parseKeystore = (bytes: Uint8Array): IKeystore | string => {
     return "keystore: expected JSON";
   }
   if (!isValidKeystore(value)) return "keystore: expected an EIP-2335 version 4 keystore";
-  return withinBounds(value as IKeystore) ? (value as IKeystore) : "keystore: its key derivation costs too much";
+  const keystore = value as IKeystore;
+  const { dklen } = keystore.crypto.kdf.params;
+  if (dklen < DERIVED_KEY_BYTES_MIN || dklen > DERIVED_KEY_BYTES_MAX) {
+    return `keystore: dklen: expected ${DERIVED_KEY_BYTES_MIN}..${DERIVED_KEY_BYTES_MAX}, got ${dklen}`;
+  }
+  return withinBounds(keystore) ? keystore : "keystore: its key derivation costs too much";
 };
 
 const withinBounds = ({ crypto: { kdf } }: IKeystore): boolean => {
-  if (kdf.function === "pbkdf2") return kdf.params.c <= PBKDF2_ROUNDS_MAX && kdf.params.dklen <= 64;
-  const { n, r, p, dklen } = kdf.params;
-  return 128 * n * r <= SCRYPT_MEMORY_BYTES_MAX && p <= SCRYPT_P_MAX && dklen <= 64;
+  if (kdf.function === "pbkdf2") return kdf.params.c <= PBKDF2_ROUNDS_MAX;
+  const { n, r, p } = kdf.params;
+  return 128 * n * r <= SCRYPT_MEMORY_BYTES_MAX && p <= SCRYPT_P_MAX;
 };

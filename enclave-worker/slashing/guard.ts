@@ -13,7 +13,7 @@
  */
 
 import { toHex } from "#protocol/bytes.ts";
-import { assertNever, SignerError } from "#protocol/errors.ts";
+import { assertNever, SignerError, toSignerError } from "#protocol/errors.ts";
 import { PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 import type { RecordCodec } from "#protocol/slashing/record.ts";
@@ -44,7 +44,10 @@ export interface Guard {
    * @throws SignerError `unknown_key | store_suspect | unknown_outcome | unavailable | overloaded | deadline_exceeded`
    */
   sign(request: GuardedRequest): Promise<SignOutcome>;
-  /** Reads the records of keys that are not kept yet, and registers those that are new. */
+  /**
+   * Reads the records of keys that are not kept yet, and registers those that are new. A record that is gone or cannot
+   * be verified is left alone and makes the store suspect.
+   */
   track(keys: readonly GuardedKey[]): Promise<void>;
   /** Forgets a key that was unloaded. */
   forget(pubkey: Uint8Array): void;
@@ -188,24 +191,35 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     return { bytes: actual, state: verified(key.pubkey, actual), ...fresh };
   };
 
+  const trackPage = async (page: readonly GuardedKey[]): Promise<void> => {
+    const records = await store.getMany(page.map((key) => key.pubkey));
+    const made = await Promise.allSettled(page.map((key, index) => register(key, records[index])));
+    for (const [index, key] of page.entries()) {
+      const result = made[index] as PromiseSettledResult<Entry>;
+      const name = toHex(key.pubkey);
+      // A second `track` may have run meanwhile: the entry that requests already queue on stays.
+      if (result.status === "fulfilled") {
+        if (!entries.has(name)) entries.set(name, result.value);
+      } else if (toSignerError(result.reason).code !== "store_suspect") throw result.reason;
+    }
+  };
+
   return {
     sign: async (request) => {
+      if (problem !== undefined) throw new SignerError("store_suspect", problem);
       const entry = entries.get(toHex(request.pubkey));
       if (entry === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(request.pubkey)}`);
       const settled = await inTurn(entry, () => settle(request, entry));
-      return settled.kind === "denied" ? settled : { kind: "signed", signature: await settled.signature };
+      if (settled.kind === "denied") return settled;
+      const signature = await settled.signature;
+      // Suspicion may have come up meanwhile: this record's history may be as incomplete as the one that showed it.
+      if (problem !== undefined) throw new SignerError("store_suspect", problem);
+      return { kind: "signed", signature };
     },
     track: async (keys) => {
       const missing = keys.filter((key) => !entries.has(toHex(key.pubkey)));
       for (let start = 0; start < missing.length; start += PAGE_ENTRIES_MAX) {
-        const page = missing.slice(start, start + PAGE_ENTRIES_MAX);
-        const records = await store.getMany(page.map((key) => key.pubkey));
-        const made = await Promise.all(page.map((key, index) => register(key, records[index])));
-        for (const [index, key] of page.entries()) {
-          const name = toHex(key.pubkey);
-          // A second `track` may have run meanwhile: the entry that requests already queue on stays.
-          if (!entries.has(name)) entries.set(name, made[index] as Entry);
-        }
+        await trackPage(missing.slice(start, start + PAGE_ENTRIES_MAX));
       }
     },
     forget: (pubkey) => {

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { bytesEqual, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import { decodeMarker, encodeMarker, type Marker } from "#protocol/slashing/marker.ts";
+import { encodeMarker, type Marker, verifyMarker } from "#protocol/slashing/marker.ts";
 import { createRecordCodec } from "#protocol/slashing/record.ts";
 import { createGuard, type Guard, type GuardedKey, type GuardModules } from "./guard.ts";
 
@@ -25,13 +25,21 @@ export interface ProtectionOptions {
 
 /** Slashing protection of one enclave. */
 export interface Protection {
-  /** Verifies durability and marker, then reads the records of `keys`. Repeat it when keys were added. */
+  /**
+   * Verifies durability and marker, then reads the records of `keys` and registers new ones. Repeat it when keys were
+   * added. A suspect store does not fail it: slashable duties are refused then, and the rest is signed.
+   * @throws SignerError `unavailable` when the store cannot be asked
+   */
   activate(keys: readonly GuardedKey[]): Promise<void>;
-  /** The guard of the chain with this root; pins the chain when none is known. Undefined: it is another chain. */
-  guardFor(genesisValidatorsRoot: Uint8Array): Promise<Guard | undefined>;
+  /** Whether a request for this chain is for us; pins the chain where none is known yet. */
+  isOwnChain(genesisValidatorsRoot: Uint8Array): Promise<boolean>;
+  /** The guard of the own chain. @throws SignerError `store_suspect` */
+  guard(): Guard;
   forget(pubkey: Uint8Array): void;
-  /** Why slashable duties are refused; undefined when they are not. */
+  /** Why slashable duties are refused (suspect) or fail (not reachable, not durable); undefined when all is well. */
   readonly problem: string | undefined;
+  /** Asks the store in the background whether it is durable still; `problem` tells at the next look. */
+  refreshHealth(): void;
   readonly genesisValidatorsRoot: Uint8Array | undefined;
   /** The store's marker exists and was verified. */
   readonly initialised: boolean;
@@ -54,78 +62,62 @@ const DURABLE_POLL_MS = 50;
 export const createProtection = (options: ProtectionOptions, modules: ProtectionModules): Protection => {
   const { store } = modules;
   const macKeys = { macKeys: new Map([[MAC_KEY_ID, options.macKey]]), writingKeyId: MAC_KEY_ID };
+  const expected = { ...options, configVersion: CONFIG_VERSION };
+  const keys = new Map<string, GuardedKey>();
   let chain: { readonly root: Uint8Array; readonly guard: Guard } | undefined;
-  let keys: readonly GuardedKey[] = [];
   let pinning: Promise<void> | undefined;
-  let markerProblem: string | undefined;
+  /** The store was verified to be empty, may be initialised, and nobody said for which chain. */
+  let mayPin = false;
+  /** Why the store's marker was refused. */
+  let refused: string | undefined;
+  /** Why the store does not answer as it should, at the last look. */
+  let unhealthy: string | undefined;
+  let looking = false;
 
-  const refuseStore = (reason: string): never => {
-    markerProblem = reason;
-    modules.onSuspect(reason);
-    throw new SignerError("store_suspect", reason);
+  const refuse = (reason: string): undefined => {
+    if (refused === undefined) modules.onSuspect(reason);
+    refused = reason;
+    return undefined;
   };
 
-  const verifyMarker = (bytes: Uint8Array): Marker => {
-    const decoded = decodeMarker(bytes, macKeys);
-    if (decoded.kind === "unverifiable") {
-      return refuseStore(
-        `${decoded.reason}. The store belongs to another installation or was altered: use the data folder that it ` +
-          "was initialised with, or another store",
-      );
-    }
-    const { marker } = decoded;
-    if (!bytesEqual(marker.storeId, options.storeId)) {
-      return refuseStore(
-        `marker: the store is ${toHex(marker.storeId)}, expected ${toHex(options.storeId)}: use the data folder that ` +
-          "it was initialised with, or another store",
-      );
-    }
-    const { genesisValidatorsRoot: expected } = options;
-    if (expected !== undefined && !bytesEqual(marker.genesisValidatorsRoot, expected)) {
-      return refuseStore(
-        `marker: the store protects the chain ${toHex(marker.genesisValidatorsRoot)}, expected ${toHex(expected)}: ` +
-          "one store serves one network",
-      );
-    }
-    return marker;
+  const verify = (bytes: Uint8Array): Marker | undefined => {
+    const verified = verifyMarker(bytes, expected, macKeys);
+    return verified.kind === "ok" ? verified.marker : refuse(verified.reason);
   };
 
-  const createMarker = async (genesisValidatorsRoot: Uint8Array): Promise<Marker> => {
+  const createMarker = async (genesisValidatorsRoot: Uint8Array): Promise<Marker | undefined> => {
     const createdUnixSeconds = Math.floor(modules.wallClock() / 1000);
     const marker = { storeId: options.storeId, genesisValidatorsRoot, configVersionMin: 0, createdUnixSeconds };
     const result = await store.compareAndSetMarker(undefined, encodeMarker(marker, macKeys));
     if (result.kind === "stored") return marker;
     // Another enclave may have been first: what stands there decides.
-    if (result.kind === "conflict" && result.actual !== undefined) return verifyMarker(result.actual);
+    if (result.kind === "conflict" && result.actual !== undefined) return verify(result.actual);
     throw new SignerError("unavailable", "cannot initialise the slashing store, try again");
   };
 
-  /** Settles on a chain. The records of all keys are read before the guard is seen by requests. */
-  const adopt = async (marker: Marker): Promise<void> => {
-    if (marker.configVersionMin > CONFIG_VERSION) {
-      return refuseStore(`marker: asks for configuration version ${marker.configVersionMin} or later`);
-    }
-    const root = marker.genesisValidatorsRoot;
-    const codec = createRecordCodec({ ...macKeys, genesisValidatorsRoot: root, storeId: options.storeId });
-    const guard = createGuard({ slotsPerEpoch: options.slotsPerEpoch }, { ...modules, codec });
-    await guard.track(keys);
-    chain = { root, guard };
+  /** The marker, written if it may be; undefined when it was refused, or when the chain is not known yet. */
+  const findMarker = async (): Promise<Marker | undefined> => {
+    const bytes = await store.marker();
+    if (bytes !== undefined) return verify(bytes);
+    if (!options.initialise) return refuse(LOST);
+    mayPin = options.genesisValidatorsRoot === undefined;
+    return options.genesisValidatorsRoot && createMarker(options.genesisValidatorsRoot);
   };
 
-  const readMarker = async (): Promise<void> => {
-    const bytes = await store.marker();
-    if (bytes !== undefined) return adopt(verifyMarker(bytes));
-    if (!options.initialise) {
-      return refuseStore(
-        "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Restore " +
-          "the store, or see docs/slashing-protection.md on a suspect store",
-      );
-    }
-    if (options.genesisValidatorsRoot !== undefined) await adopt(await createMarker(options.genesisValidatorsRoot));
+  /** Settles on a chain. The records of all keys are read before the guard is seen by requests. */
+  const adopt = async ({ genesisValidatorsRoot: root }: Marker): Promise<void> => {
+    const codec = createRecordCodec({ ...macKeys, genesisValidatorsRoot: root, storeId: options.storeId });
+    const guard = createGuard({ slotsPerEpoch: options.slotsPerEpoch }, { ...modules, codec });
+    await guard.track([...keys.values()]);
+    // A pinning and an activation may meet here: the first guard stays, requests wait in its lines.
+    if (chain !== undefined) return chain.guard.track([...keys.values()]);
+    chain = { root, guard };
+    refused = undefined;
   };
 
   const pin = async (root: Uint8Array): Promise<void> => {
-    await adopt(await createMarker(root));
+    const marker = await createMarker(root);
+    if (marker !== undefined) await adopt(marker);
   };
 
   const waitUntilDurable = async (): Promise<void> => {
@@ -138,33 +130,55 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     }
   };
 
+  const look = async (): Promise<void> => {
+    const durability = await store.durability();
+    unhealthy = durability.ok ? undefined : `slashing store: ${durability.reason}`;
+    looking = false;
+  };
+
   return {
     activate: async (wanted) => {
-      keys = wanted;
+      for (const key of wanted) keys.set(toHex(key.pubkey), key);
       await waitUntilDurable();
-      if (chain === undefined) await readMarker();
-      else await chain.guard.track(keys);
+      if (chain !== undefined) return chain.guard.track(wanted);
+      const marker = await findMarker();
+      if (marker !== undefined) await adopt(marker);
     },
-    guardFor: async (root) => {
-      if (chain === undefined) {
-        if (markerProblem !== undefined) throw new SignerError("store_suspect", markerProblem);
+    isOwnChain: async (root) => {
+      if (chain === undefined && mayPin) {
         pinning ??= pin(root).finally(() => (pinning = undefined));
         await pinning;
       }
-      return chain !== undefined && bytesEqual(chain.root, root) ? chain.guard : undefined;
+      const own = chain?.root ?? options.genesisValidatorsRoot;
+      if (own === undefined) throw new SignerError("unavailable", refused ?? "the chain is not known yet, ask again");
+      return bytesEqual(own, root);
+    },
+    guard: () => {
+      if (chain !== undefined) return chain.guard;
+      throw new SignerError("store_suspect", refused ?? "the slashing store was not verified yet");
     },
     forget: (pubkey) => {
-      keys = keys.filter((key) => !bytesEqual(key.pubkey, pubkey));
+      keys.delete(toHex(pubkey));
       chain?.guard.forget(pubkey);
     },
     get problem() {
-      return markerProblem ?? chain?.guard.problem;
+      return refused ?? chain?.guard.problem ?? unhealthy;
+    },
+    refreshHealth: () => {
+      if (looking) return;
+      looking = true;
+      void look();
     },
     get genesisValidatorsRoot() {
-      return chain?.root;
+      return chain?.root ?? options.genesisValidatorsRoot;
     },
     get initialised() {
       return chain !== undefined;
     },
   };
 };
+
+/** The marker of a store that had one is gone. */
+const LOST =
+  "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Restore it, or " +
+  "see docs/slashing-protection.md on a suspect store";

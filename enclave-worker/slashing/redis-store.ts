@@ -37,7 +37,7 @@ const KEYS_PER_COMMAND_MAX = 1024;
 const RECONNECT_MS_MIN = 50;
 const RECONNECT_MS_MAX = 5_000;
 /** What a key prefix may be: nothing that SCAN's patterns would read as a wildcard, and no brace. */
-const KEY_PREFIX = /^[A-Za-z0-9:_-]{1,64}$/;
+export const KEY_PREFIX = /^[A-Za-z0-9:_-]{1,64}$/;
 
 /** Where and as whom to connect. */
 export interface RedisConnectOptions {

@@ -63,20 +63,29 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
   const { keyStore, logger } = modules;
   let current: KeyList | undefined;
   let passing: Promise<KeyList> | undefined;
+  /** Marked since the start; a pass that began before the mark must not undo it. */
+  const registered = new Set<string>();
 
-  const opener = async (): Promise<ControlClient> => {
+  const leastBusy = (): ControlClient | undefined => {
+    // A dead enclave is in the list until its member notices: asking it again would use up the attempts at once.
+    const alive = modules.openers().filter((client) => !client.closed);
+    return alive.sort((left, right) => left.opening - right.opening).at(0);
+  };
+
+  const waitForOpener = async (): Promise<ControlClient> => {
     const patienceMs = performance.now() + OPENER_WAIT_MS;
-    for (;;) {
-      const [least] = [...modules.openers()].sort((left, right) => left.opening - right.opening);
-      if (least !== undefined) return least;
-      if (performance.now() >= patienceMs) throw new SignerError("unavailable", "no enclave is there to open keys");
+    while (performance.now() < patienceMs) {
       await sleep(OPENER_POLL_MS);
+      const client = leastBusy();
+      if (client !== undefined) return client;
     }
+    throw new SignerError("unavailable", "no enclave is there to open keys");
   };
 
   const open = async (request: SourceKey["request"]): Promise<SealedKey> => {
     for (let attempt = 1; ; attempt += 1) {
-      const client = await opener();
+      // Without a pause in between, or all lanes would choose the same enclave.
+      const client = leastBusy() ?? (await waitForOpener());
       const { operation, payload } = request();
       try {
         return await client.openKey(operation, payload);
@@ -86,9 +95,7 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
     }
   };
 
-  const fromSource = async (source: SourceKey): Promise<SealedKey | undefined> => {
-    const known = keyStore.findImported(source.digest);
-    if (known !== undefined) return known;
+  const openSource = async (source: SourceKey): Promise<SealedKey | undefined> => {
     try {
       const key = await open(source.request);
       keyStore.save(key, { kind: "imported", digest: source.digest });
@@ -100,9 +107,13 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
   };
 
   const readSources = async (sources: readonly SourceKey[]): Promise<{ keys: SealedKey[]; errors: number }> => {
-    const opened = await inParallel(sources, fromSource, { ...options, onProgress: modules.onProgress });
+    const sealed = new Map(sources.map((source) => [source, keyStore.findImported(source.digest)]));
+    // Only what must be opened counts as progress: a start from the sealed cache is over at once.
+    const missing = sources.filter((source) => sealed.get(source) === undefined);
+    const opened = await inParallel(missing, openSource, { ...options, onProgress: modules.onProgress });
+    for (const [index, source] of missing.entries()) sealed.set(source, opened[index]);
     const keys = new Map<string, SealedKey>();
-    for (const key of opened) if (key !== undefined) keys.set(toHex(key.pubkey), key);
+    for (const key of sealed.values()) if (key !== undefined) keys.set(toHex(key.pubkey), key);
     return { keys: [...keys.values()], errors: opened.filter((key) => key === undefined).length };
   };
 
@@ -120,8 +131,9 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
     if (sources !== undefined && sources.length > KEYS_MAX) {
       throw new SignerError("bad_request", `keys: expected at most ${KEYS_MAX}, got ${sources.length}`);
     }
-    const { keys, errors } =
+    const { keys: read, errors } =
       sources === undefined ? { keys: await developmentKeys(), errors: 0 } : await readSources(sources);
+    const keys = read.map((key) => (registered.has(toHex(key.pubkey)) ? { ...key, registered: true } : key));
     if (keys.length === 0) throw new SignerError("bad_request", `keys: none of ${errors} could be opened, see the log`);
     const same =
       current !== undefined && sameKeys(current.keys, keys) && current.errors === errors ? current.version : undefined;
@@ -141,9 +153,11 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
       const fresh = keys.filter((key) => !key.registered);
       if (fresh.length === 0) return;
       keyStore.markRegistered(fresh.map((key) => key.pubkey));
-      const names = new Set(fresh.map((key) => toHex(key.pubkey)));
+      for (const key of fresh) registered.add(toHex(key.pubkey));
       if (current === undefined) return;
-      const marked = current.keys.map((key) => (names.has(toHex(key.pubkey)) ? { ...key, registered: true } : key));
+      const marked = current.keys.map((key) =>
+        registered.has(toHex(key.pubkey)) ? { ...key, registered: true } : key,
+      );
       current = { ...current, keys: marked };
     },
   };

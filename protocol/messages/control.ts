@@ -21,12 +21,14 @@ export const CONTROL_OPERATIONS = {
   loadKeys: 5,
   /** Forgets keys. */
   removeKeys: 6,
-  /** Checks the store, reads every record, signs a self-test; then the enclave is ready. Repeat it after loadKeys. */
+  /** Checks the store and reads or makes the record of every key. Repeat it after loadKeys. */
   activate: 7,
   /** Answers an {@link EnclaveStatus}. */
   status: 8,
   /** Takes no new signing request; answers when the last one in flight has ended. */
   drain: 9,
+  /** Lets the activated keys sign, after a self-test; the first time, the enclave is ready then. */
+  open: 10,
 } as const;
 
 /** Where the enclave finds its slashing store. */
@@ -89,7 +91,7 @@ export type EnclavePhase = (typeof ENCLAVE_PHASES)[number];
 export interface EnclaveStatus {
   readonly phase: EnclavePhase;
   readonly keys: number;
-  /** Why slashable duties are refused now; undefined when they are not. */
+  /** Why slashable duties are refused or fail now (store suspect, or not reachable); undefined when they are not. */
   readonly storeProblem?: string;
   /** The pinned genesis validators root; undefined until a custom network shows it. */
   readonly genesisValidatorsRootHex?: string;

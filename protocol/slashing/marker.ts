@@ -13,7 +13,7 @@
  * |     63 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..62)    |
  */
 
-import { ByteWriter, bytesEqual, ROOT_BYTES } from "../bytes.ts";
+import { ByteWriter, bytesEqual, ROOT_BYTES, toHex } from "../bytes.ts";
 import { SignerError } from "../errors.ts";
 import { createMacKeyring, MAC_BYTES, type MacKeys } from "./mac.ts";
 import { STORE_ID_BYTES } from "./record.ts";
@@ -37,7 +37,7 @@ export interface Marker {
   readonly createdUnixSeconds: number;
 }
 
-/** What {@link decodeMarker} answers. Whether a verified marker is the *expected* one is {@link markerProblem}'s matter. */
+/** What {@link decodeMarker} answers. Whether a verified marker is the *expected* one is {@link verifyMarker}'s matter. */
 export type DecodedMarker =
   | { readonly kind: "marker"; readonly marker: Marker; readonly macKeyId: number }
   | { readonly kind: "unverifiable"; readonly reason: string };
@@ -86,18 +86,47 @@ export const decodeMarker = (bytes: Uint8Array, keys: MacKeys): DecodedMarker =>
   return { kind: "marker", marker, macKeyId };
 };
 
-/** Why a verified marker is not the one that a configuration of `configVersion` expects; undefined: it is. */
-export const markerProblem = (
-  marker: Marker,
-  expected: { storeId: Uint8Array; genesisValidatorsRoot: Uint8Array; configVersion: number },
-): string | undefined => {
-  if (!bytesEqual(marker.storeId, expected.storeId)) return "marker: the store id is another one";
-  if (!bytesEqual(marker.genesisValidatorsRoot, expected.genesisValidatorsRoot)) {
-    return "marker: the genesis validators root is another one";
+/** What a reader of a store expects of its marker. */
+export interface ExpectedMarker {
+  /** 16 bytes. */
+  readonly storeId: Uint8Array;
+  /** 32 bytes; undefined: any chain. */
+  readonly genesisValidatorsRoot: Uint8Array | undefined;
+  /** Version of the configuration that is in force. */
+  readonly configVersion: number;
+}
+
+/** What {@link verifyMarker} answers; the reason says what to do. */
+export type VerifiedMarker =
+  | { readonly kind: "ok"; readonly marker: Marker }
+  | { readonly kind: "refused"; readonly reason: string };
+
+/** Whether these bytes are the marker of the store that is expected here. Total. */
+export const verifyMarker = (bytes: Uint8Array, expected: ExpectedMarker, keys: MacKeys): VerifiedMarker => {
+  const decoded = decodeMarker(bytes, keys);
+  if (decoded.kind === "unverifiable") {
+    return refused(`${decoded.reason}. The store belongs to another installation or was altered: ${OWN_FOLDER}`);
   }
-  if (expected.configVersion >= marker.configVersionMin) return undefined;
-  return `marker: configuration version ${expected.configVersion} is below the minimum ${marker.configVersionMin}`;
+  const { marker } = decoded;
+  if (!bytesEqual(marker.storeId, expected.storeId)) {
+    const detail = `the store is ${toHex(marker.storeId)}, expected ${toHex(expected.storeId)}`;
+    return refused(`marker: ${detail}: ${OWN_FOLDER}`);
+  }
+  const chain = expected.genesisValidatorsRoot;
+  if (chain !== undefined && !bytesEqual(marker.genesisValidatorsRoot, chain)) {
+    const detail = `the store protects the chain ${toHex(marker.genesisValidatorsRoot)}, expected ${toHex(chain)}`;
+    return refused(`marker: ${detail}: one store serves one network`);
+  }
+  if (expected.configVersion >= marker.configVersionMin) return { kind: "ok", marker };
+  return refused(
+    `marker: configuration version ${expected.configVersion} is below the minimum ${marker.configVersionMin}: ` +
+      "use the newest configuration",
+  );
 };
+
+const OWN_FOLDER = "use the data folder that it was initialised with, or another store";
+
+const refused = (reason: string): VerifiedMarker => ({ kind: "refused", reason });
 
 const unverifiable = (reason: string): DecodedMarker => ({ kind: "unverifiable", reason: `marker ${reason}` });
 

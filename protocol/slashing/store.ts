@@ -40,7 +40,7 @@ export interface SlashingStore {
   compareAndSet(key: Uint8Array, expected: Uint8Array | undefined, next: Uint8Array): Promise<CompareAndSetResult>;
   /** All registers, in no order, each at least once; a register written during the scan appears in either state. */
   scan(): AsyncIterable<StoreEntry>;
-  /** The store's marker (`record.ts`); undefined when the store was never initialised, or was lost. */
+  /** The store's marker (`marker.ts`); undefined when the store was never initialised, or was lost. */
   marker(): Promise<Uint8Array | undefined>;
   /** As {@link compareAndSet}, on the marker. */
   compareAndSetMarker(expected: Uint8Array | undefined, next: Uint8Array): Promise<CompareAndSetResult>;

@@ -13,8 +13,8 @@ let testudo: Testudo;
 beforeAll(async () => {
   testudo = await bed.up(["--enclaves", "2", "--genesis-validators-root", FORK_INFO.genesis_validators_root]);
 });
-afterAll(async () => { const t0=performance.now();
-  await testudo.stop(); console.log("STOP", performance.now()-t0, testudo.command.stderr());
+afterAll(async () => {
+  await testudo.stop();
   await bed.close();
 });
 

@@ -53,6 +53,9 @@ export interface MemoryStore extends SlashingStore {
 /** The answer of a store that was not reached in time. */
 export const UNKNOWN: CompareAndSetResult = { kind: "unknown", detail: "the test says so" };
 
+/** A copy, always: `Buffer.slice` would be a view. */
+const copyOf = (bytes: Uint8Array | undefined): Uint8Array | undefined => bytes && new Uint8Array(bytes);
+
 /** An empty store. */
 export const createMemoryStore = (): MemoryStore => {
   const values = new Map<string, Uint8Array>();
@@ -61,15 +64,15 @@ export const createMemoryStore = (): MemoryStore => {
     const actual = values.get(keyHex);
     const { expected, next } = call;
     const same = actual === undefined || expected === undefined ? actual === expected : bytesEqual(actual, expected);
-    if (!same) return { kind: "conflict", actual: actual?.slice() };
-    values.set(keyHex, next.slice());
+    if (!same) return { kind: "conflict", actual: copyOf(actual) };
+    values.set(keyHex, new Uint8Array(next));
     return { kind: "stored" };
   };
 
   const run = async (call: StoreCall, { before, after, effect, answer }: Script): Promise<CompareAndSetResult> => {
     const truth = async (): Promise<CompareAndSetResult> => {
       if (before !== undefined) await before;
-      if (effect === "blind") values.set(call.keyHex, call.next.slice());
+      if (effect === "blind") values.set(call.keyHex, new Uint8Array(call.next));
       return effect === "blind" ? { kind: "stored" } : swap(call.keyHex, call);
     };
     const result = effect === "never" || effect === "late" ? undefined : await truth();
@@ -90,27 +93,28 @@ export const createMemoryStore = (): MemoryStore => {
     get: (key) => values.get(toHex(key)),
     put: (key, value) => {
       if (value === undefined) values.delete(toHex(key));
-      else values.set(toHex(key), value.slice());
+      else values.set(toHex(key), new Uint8Array(value));
     },
     getMany: async (keys) => {
       store.reads.push(keys.map(toHex));
       await store.readGate();
-      return keys.map((key) => values.get(toHex(key))?.slice());
+      return keys.map((key) => copyOf(values.get(toHex(key))));
     },
     compareAndSet: async (key, expected, next) => {
-      const call = { keyHex: toHex(key), expected: expected?.slice(), next: next.slice() };
+      const call = { keyHex: toHex(key), expected: copyOf(expected), next: new Uint8Array(next) };
       store.calls.push(call);
       return run(call, store.scripts.shift() ?? store.script(call));
     },
     scan: async function* () {
-      for (const [keyHex, value] of values) yield { key: Buffer.from(keyHex.slice(2), "hex"), value: value.slice() };
+      for (const [keyHex, value] of values)
+        yield { key: Buffer.from(keyHex.slice(2), "hex"), value: new Uint8Array(value) };
     },
-    marker: async () => store.markerBytes?.slice(),
+    marker: async () => copyOf(store.markerBytes),
     compareAndSetMarker: async (expected, next) => {
       const actual = store.markerBytes;
       const same = actual === undefined || expected === undefined ? actual === expected : bytesEqual(actual, expected);
-      if (!same) return { kind: "conflict", actual: actual?.slice() };
-      store.markerBytes = next.slice();
+      if (!same) return { kind: "conflict", actual: copyOf(actual) };
+      store.markerBytes = new Uint8Array(next);
       return { kind: "stored" };
     },
     durability: async () => store.durable,

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SignerError } from "#protocol/errors.ts";
-import { decodeMarker, encodeMarker, MARKER_BYTES, type Marker, markerProblem } from "#protocol/slashing/marker.ts";
+import { decodeMarker, encodeMarker, MARKER_BYTES, type Marker, verifyMarker } from "#protocol/slashing/marker.ts";
 
 const KEYS = { macKeys: new Map([[3, new Uint8Array(32).fill(0x11)]]), writingKeyId: 3 };
 const MARKER: Marker = {
@@ -63,17 +63,24 @@ describe("a marker", () => {
   });
 });
 
-describe("markerProblem", () => {
+describe("verifyMarker", () => {
   const EXPECTED = { ...MARKER, configVersion: 5 };
   it.each([
     ["the expected marker", {}, undefined],
     ["a newer configuration", { configVersion: 6 }, undefined],
+    ["any chain where none is expected", { genesisValidatorsRoot: undefined }, undefined],
     ["an older configuration", { configVersion: 4 }, "configuration version 4 is below the minimum 5"],
-    ["another store", { storeId: new Uint8Array(16) }, "store id"],
-    ["another chain", { genesisValidatorsRoot: new Uint8Array(32) }, "genesis validators root"],
+    ["another store", { storeId: new Uint8Array(16) }, "use the data folder"],
+    ["another chain", { genesisValidatorsRoot: new Uint8Array(32) }, "protects the chain"],
   ])("judges %s", (_name, change, expected) => {
-    const problem = markerProblem(MARKER, { ...EXPECTED, ...change });
-    if (expected === undefined) expect(problem).toBeUndefined();
-    else expect(problem).toContain(expected);
+    const verified = verifyMarker(encodeMarker(MARKER, KEYS), { ...EXPECTED, ...change }, KEYS);
+    if (expected === undefined) expect(verified).toEqual({ kind: "ok", marker: MARKER });
+    else expect(verified).toMatchObject({ kind: "refused", reason: expect.stringContaining(expected) });
+  });
+
+  it("refuses a marker of another MAC key", () => {
+    const other = { macKeys: new Map([[3, new Uint8Array(32)]]), writingKeyId: 3 };
+    const verified = verifyMarker(encodeMarker(MARKER, KEYS), EXPECTED, other);
+    expect(verified).toMatchObject({ kind: "refused", reason: expect.stringContaining("another installation") });
   });
 });
