@@ -8,10 +8,21 @@ import { readableLogLine } from "./output.ts";
 
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
 
+/** Time for its last output: a frozen process that it started may hold the pipe open for ever. */
+const OUTPUT_MS = 1_000;
+
+/** How a child ended. */
+export interface ChildEnd {
+  /** For messages: `exit code 1`, `SIGKILL`. */
+  readonly reason: string;
+  /** Undefined when a signal ended it. */
+  readonly code?: number;
+}
+
 /** A running child. */
 export interface Child {
-  /** Resolves with a description when it ended. */
-  readonly exited: Promise<string>;
+  /** Resolves when it ended, its output complete if that can be had. */
+  readonly exited: Promise<ChildEnd>;
   /** Asks it to end, and ends it by force when it does not within the time. */
   stop(options: { timeoutMs: number }): Promise<void>;
 }
@@ -25,9 +36,17 @@ export const startChild = (args: readonly string[], onNotice: (notice: Notice) =
   });
   child.on("message", (message) => onNotice(message as Notice));
   passOnLog(child);
-  const exited = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(`cannot start: ${error.message}`));
-    child.once("close", (code, signal) => resolve(signal ?? `exit code ${code}`));
+  const exited = new Promise<ChildEnd>((resolve) => {
+    child.once("error", (error) => resolve({ reason: `cannot start: ${error.message}` }));
+    const end = (code: number | null, signal: NodeJS.Signals | null): void =>
+      resolve(code === null ? { reason: String(signal) } : { reason: `exit code ${code}`, code });
+    child.once("exit", (code, signal) => {
+      const timer = setTimeout(() => end(code, signal), OUTPUT_MS);
+      child.once("close", () => {
+        clearTimeout(timer);
+        end(code, signal);
+      });
+    });
   });
   return {
     exited,

@@ -1,10 +1,13 @@
 /** `testudo gateway`: one gateway process in the foreground. */
 
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { GATEWAY_DEFAULTS, type GatewayConfig, parseGatewayConfig } from "#gateway/config.ts";
 import { startGateway } from "#gateway/server.ts";
 import { createPool } from "#pool";
 import { managerSocketPath } from "#pool-manager/config.ts";
+import { checkOwner, ensurePrivateFolder } from "#pool-manager/private-folder.ts";
 import { createLogger, LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
 import { notify, untilStopped } from "./lifetime.ts";
 import { integerBetween, runPathOf } from "./options.ts";
@@ -54,6 +57,10 @@ export const addGatewayOptions = (command: Command): Command =>
     )
     .option("--insecure", "allow plain HTTP beyond loopback", false);
 
+/** The names of `--host-allowlist`. */
+export const hostAllowlistOf = ({ hostAllowlist }: Pick<GatewayOptionValues, "hostAllowlist">): string[] =>
+  hostAllowlist.split(",").map((name) => name.trim());
+
 /** Settings of the gateway. @throws SignerError `bad_request` */
 export const gatewayConfigOf = (values: GatewayOptionValues): GatewayConfig =>
   parseGatewayConfig({
@@ -62,7 +69,8 @@ export const gatewayConfigOf = (values: GatewayOptionValues): GatewayConfig =>
     metricsEnabled: values.metrics,
     metricsHost: values.metricsHost,
     metricsPort: values.metricsPort,
-    hostAllowlist: values.hostAllowlist.split(",").map((name) => name.trim()),
+    hostAllowlist: hostAllowlistOf(values),
+    metricsHostAllowlist: hostAllowlistOf(values),
     signTimeoutMs: values.signTimeout,
     insecure: values.insecure,
   });
@@ -95,7 +103,7 @@ const runGateway = async (values: GatewayOptionValues): Promise<void> => {
   });
   const stopped = untilStopped();
   const now = () => performance.now();
-  const managerSocket = managerSocketPath(runPathOf(values.data));
+  const managerSocket = managerSocketPath(claimRunFolder(values.data));
   const pool = createPool({ managerSocketPath: managerSocket }, { logger, now, random: Math.random });
   const gateway = await startGateway(config, { pool, logger, now });
   const { url, metricsUrl } = gateway;
@@ -104,4 +112,16 @@ const runGateway = async (values: GatewayOptionValues): Promise<void> => {
   await gateway.drain();
   await pool.close();
   process.exit(0);
+};
+
+/**
+ * The folder of the pool-manager's sockets. Made here when the gateway is first: in the temporary folder, whoever makes
+ * it decides who answers there.
+ */
+const claimRunFolder = (dataPath: string): string => {
+  const path = resolve(dataPath);
+  if (existsSync(path)) checkOwner(path, "data folder");
+  const runPath = runPathOf(path);
+  ensurePrivateFolder(runPath, "run folder");
+  return runPath;
 };

@@ -4,7 +4,7 @@ import { Command } from "commander";
 import { enclaveCommand } from "./enclave.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { keysCommand } from "./keys.ts";
-import { exitWithError } from "./output.ts";
+import { EXIT_USAGE, exitWithError } from "./output.ts";
 import { poolCommand } from "./pool.ts";
 import { slashingCommand } from "./slashing.ts";
 import { upCommand } from "./up.ts";
@@ -23,6 +23,7 @@ const program = new Command("testudo")
   .description("Remote signer for Ethereum validator fleets: a Web3Signer API over a pool of enclaves.")
   .showHelpAfterError("(add --help to see every option)")
   .helpCommand(false)
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT_USAGE))
   .addCommand(upCommand())
   .addCommand(gatewayCommand())
   .addCommand(poolCommand())

@@ -3,12 +3,20 @@
 import { styleText } from "node:util";
 import { SignerError } from "#protocol/errors.ts";
 
+/** Exit code for wrong usage: options, files and folders that do not fit. */
+export const EXIT_USAGE = 2;
+
 /** Ends the process with a message; code 2 for wrong usage, 1 for everything else. */
 export const exitWithError = (error: unknown): never => {
-  const known = error instanceof SignerError;
-  const text = known ? error.detail : error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`${styleText("red", "testudo:")} ${text}\n`);
-  process.exit(known && error.code === "bad_request" ? 2 : 1);
+  process.stderr.write(`${styleText("red", "testudo:")} ${explain(error)}\n`);
+  process.exit(error instanceof SignerError && error.code === "bad_request" ? EXIT_USAGE : 1);
+};
+
+/** A stack is for defects: what the system refuses (no space, no rights, port in use) says enough by its message. */
+const explain = (error: unknown): string => {
+  if (error instanceof SignerError) return error.detail;
+  if (!(error instanceof Error)) return String(error);
+  return "syscall" in error ? error.message : (error.stack ?? error.message);
 };
 
 /** Shows how far a long task is: a bar on a terminal, a line every tenth elsewhere. */
@@ -22,7 +30,8 @@ const BAR_WIDTH = 30;
 
 /** Makes a progress display on standard error. Ours, because prompt libraries take the keyboard and Ctrl-C with them. */
 export const createProgress = (label: string, stream: NodeJS.WriteStream = process.stderr): Progress => {
-  let shown = -1;
+  // A bar appears at once; a log gets no line for nothing.
+  let shown = stream.isTTY ? -1 : 0;
   let open = false;
   return {
     update: (done, total) => {

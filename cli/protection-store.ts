@@ -8,13 +8,26 @@ import { resolve } from "node:path";
 import { createRedisStore } from "#enclave/slashing/redis-store.ts";
 import { createRemoteStore } from "#enclave/slashing/remote-store.ts";
 import { describeStore, REDIS_KEY_PREFIX, type StoreLocation, storeSocketPath } from "#pool-manager/config.ts";
-import { type FolderIdentity, openDataFolder, readDataFolder } from "#pool-manager/data-folder.ts";
+import {
+  type DataFolderOptions,
+  type FolderIdentity,
+  openDataFolder,
+  readDataFolder,
+  recordInitialised,
+} from "#pool-manager/data-folder.ts";
+import { checkPrivateFolder } from "#pool-manager/private-folder.ts";
 import { openSqliteStore } from "#pool-manager/store/sqlite-store.ts";
 import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS } from "#protocol/limits.ts";
 import type { Network } from "#protocol/signing/network.ts";
-import { decodeMarker, encodeMarker } from "#protocol/slashing/marker.ts";
+import type { MacKeys } from "#protocol/slashing/mac.ts";
+import {
+  DEVELOPMENT_CONFIG_VERSION,
+  DEVELOPMENT_MAC_KEY_ID,
+  encodeMarker,
+  verifyMarker,
+} from "#protocol/slashing/marker.ts";
 import { createRecordCodec, type RecordCodec, STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import { connectUnix } from "#protocol/transport/hybrid.ts";
@@ -31,26 +44,33 @@ export interface OpenProtection {
   close(): Promise<void>;
 }
 
-const MAC_KEY_ID = 1;
 const REDIS_READY_MS = 5_000;
 
-/** @throws SignerError that says what to do when the store is not there, not this installation's, or not initialised */
+/**
+ * Opens the protection. Only `initialise` makes a data folder or a marker where there is none.
+ * @throws SignerError that says what to do when the store is not there, not this installation's, or not initialised
+ */
 export const openProtection = async (
   values: StoreOptionValues,
   { initialise, network }: { initialise: boolean; network: Network },
 ): Promise<OpenProtection> => {
   const location = storeLocationOf(values.store);
-  const opened = await openStore(values, location, network);
-  const { store, identity } = opened;
+  const path = resolve(values.data);
+  const expected = { path, store: describeStore(location), genesisValidatorsRoot: network.genesisValidatorsRoot };
+  const { store, identity, close } = await openStore(values, { location, expected, mayCreate: initialise });
   try {
+    const { secrets } = identity;
+    const macKeys = {
+      macKeys: new Map([[DEVELOPMENT_MAC_KEY_ID, secrets.macKey]]),
+      writingKeyId: DEVELOPMENT_MAC_KEY_ID,
+    };
     const storeId = fromHex(identity.installation.storeIdHex, STORE_ID_BYTES, "store id");
-    const macKeys = { macKeys: new Map([[MAC_KEY_ID, identity.secrets.macKey]]), writingKeyId: MAC_KEY_ID };
     const marker = await readMarker(store, { identity, macKeys, network, initialise, storeId });
     const codec = createRecordCodec({ ...macKeys, genesisValidatorsRoot: marker.root, storeId });
-    opened.recordInitialised(toHex(marker.root));
-    return { store, codec, ...marker, close: opened.close };
+    recordInitialised(path, toHex(marker.root));
+    return { store, codec, ...marker, close };
   } catch (error) {
-    await opened.close();
+    await close();
     throw error;
   }
 };
@@ -58,37 +78,27 @@ export const openProtection = async (
 interface OpenedStore {
   readonly store: SlashingStore;
   readonly identity: FolderIdentity;
-  recordInitialised(genesisValidatorsRootHex: string): void;
   close(): Promise<void>;
 }
 
 const openStore = async (
   values: StoreOptionValues,
-  location: StoreLocation,
-  network: Network,
+  options: { location: StoreLocation; expected: DataFolderOptions; mayCreate: boolean },
 ): Promise<OpenedStore> => {
-  const path = resolve(values.data);
-  const expected = { path, store: describeStore(location), genesisValidatorsRoot: network.genesisValidatorsRoot };
-  const socket = storeSocketPath(runPathOf(values.data));
-  if (location.kind === "sqlite" && existsSync(socket) && (await answers(socket))) {
-    const store = createRemoteStore({ connect: () => connectUnix(socket, { timeoutMs: CONNECT_TIMEOUT_MS }) });
-    return {
-      store,
-      identity: readDataFolder(expected),
-      recordInitialised: () => undefined,
-      close: () => store.close(),
-    };
-  }
-  if (location.kind === "redis" && existsSync(resolve(path, "installation.json"))) {
+  const { location, expected, mayCreate } = options;
+  const isInstallation = existsSync(resolve(expected.path, "installation.json"));
+  if (location.kind === "redis" && isInstallation) {
+    const identity = readDataFolder(expected);
     const store = await openRedis(values, location);
-    return {
-      store,
-      identity: readDataFolder(expected),
-      recordInitialised: () => undefined,
-      close: () => store.close(),
-    };
+    return { store, identity, close: () => store.close() };
   }
-  const folder = openDataFolder(expected);
+  const socket = isInstallation && location.kind === "sqlite" ? await poolStoreSocket(values) : undefined;
+  if (socket !== undefined) {
+    const identity = readDataFolder(expected);
+    const store = createRemoteStore({ connect: () => connectUnix(socket, { timeoutMs: CONNECT_TIMEOUT_MS }) });
+    return { store, identity, close: () => store.close() };
+  }
+  const folder = openDataFolder(expected, { mayCreate });
   try {
     const store =
       location.kind === "redis" ? await openRedis(values, location) : await openSqliteStore(folder.slashingPath);
@@ -96,11 +106,20 @@ const openStore = async (
       await store.close();
       folder.close();
     };
-    return { store, identity: folder, recordInitialised: folder.recordInitialised, close };
+    return { store, identity: folder, close };
   } catch (error) {
     folder.close();
     throw error;
   }
+};
+
+/** Where a running pool-manager answers for its store; undefined when none runs. */
+const poolStoreSocket = async ({ data }: StoreOptionValues): Promise<string | undefined> => {
+  const runPath = runPathOf(data);
+  if (!existsSync(runPath)) return undefined;
+  checkPrivateFolder(runPath, "run folder");
+  const socket = storeSocketPath(runPath);
+  return existsSync(socket) && (await answers(socket)) ? socket : undefined;
 };
 
 const answers = async (socket: string): Promise<boolean> => {
@@ -116,7 +135,9 @@ const openRedis = async (
   values: StoreOptionValues,
   { host, port, database, username }: Extract<StoreLocation, { kind: "redis" }>,
 ): Promise<SlashingStore> => {
-  const password = Buffer.from(storePasswordOf(values)).toString("utf8");
+  const bytes = storePasswordOf(values);
+  const password = Buffer.from(bytes).toString("utf8");
+  bytes.fill(0);
   const store = createRedisStore({
     connect: { host, port, db: database, username, ...(password !== "" && { password }) },
     keyPrefix: REDIS_KEY_PREFIX,
@@ -132,41 +153,38 @@ const readMarker = async (
   store: SlashingStore,
   options: {
     identity: FolderIdentity;
-    macKeys: { macKeys: ReadonlyMap<number, Uint8Array>; writingKeyId: number };
+    macKeys: MacKeys;
     network: Network;
     initialise: boolean;
     storeId: Uint8Array;
   },
 ): Promise<{ root: Uint8Array; created: boolean }> => {
+  const { storeId, macKeys } = options;
   const { installation } = options.identity;
+  const known = knownRoot(installation.genesisValidatorsRootHex, options.network);
   const bytes = await store.marker();
   if (bytes !== undefined) {
-    const decoded = decodeMarker(bytes, options.macKeys);
-    if (decoded.kind === "marker" && toHex(decoded.marker.storeId) === installation.storeIdHex) {
-      return { root: decoded.marker.genesisValidatorsRoot, created: false };
-    }
-    throw new SignerError("store_suspect", "the store's marker is not this installation's: check --data and --store");
+    const expected = { storeId, genesisValidatorsRoot: known, configVersion: DEVELOPMENT_CONFIG_VERSION };
+    const verified = verifyMarker(bytes, expected, macKeys);
+    if (verified.kind === "refused") throw new SignerError("store_suspect", verified.reason);
+    return { root: verified.marker.genesisValidatorsRoot, created: false };
   }
   if (installation.storeInitialised) {
-    throw new SignerError("store_suspect", "the store is empty, but this data folder has used it before: restore it");
+    const detail = "the store is empty, but this data folder has used it before: restore it";
+    throw new SignerError("store_suspect", `${detail}, see docs/slashing-protection.md on a suspect store`);
   }
   if (!options.initialise) {
     throw new SignerError("bad_request", "the store is not initialised: there is nothing to export yet");
   }
-  const root = rootOf(installation.genesisValidatorsRootHex, options.network);
-  const marker = {
-    storeId: options.storeId,
-    genesisValidatorsRoot: root,
-    configVersionMin: 0,
-    createdUnixSeconds: Math.floor(Date.now() / 1000),
-  };
-  const result = await store.compareAndSetMarker(undefined, encodeMarker(marker, options.macKeys));
+  if (known === undefined) {
+    throw new SignerError("bad_request", "this network's chain is not known: say --genesis-validators-root");
+  }
+  const createdUnixSeconds = Math.floor(Date.now() / 1000);
+  const marker = { storeId, genesisValidatorsRoot: known, configVersionMin: 0, createdUnixSeconds };
+  const result = await store.compareAndSetMarker(undefined, encodeMarker(marker, macKeys));
   if (result.kind !== "stored") throw new SignerError("unavailable", "the marker could not be written, try again");
-  return { root, created: true };
+  return { root: known, created: true };
 };
 
-const rootOf = (known: string | undefined, network: Network): Uint8Array => {
-  if (known !== undefined) return fromHex(known, ROOT_BYTES, "genesis validators root");
-  if (network.genesisValidatorsRoot !== undefined) return network.genesisValidatorsRoot;
-  throw new SignerError("bad_request", "this network's chain is not known: say --genesis-validators-root");
-};
+const knownRoot = (installed: string | undefined, network: Network): Uint8Array | undefined =>
+  installed === undefined ? network.genesisValidatorsRoot : fromHex(installed, ROOT_BYTES, "genesis validators root");

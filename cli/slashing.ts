@@ -1,9 +1,10 @@
 /** `testudo slashing`: initialise the protection store, move histories in and out (EIP-3076, version 5). */
 
-import { readFileSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { Command } from "commander";
 import { describeStore } from "#pool-manager/config.ts";
+import { listStoredKeys } from "#pool-manager/keys/key-store.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { exportFromStore, type ImportModules, mergeIntoStore } from "#protocol/slashing/import.ts";
@@ -48,7 +49,9 @@ const importFile = async (file: string, values: StoreOptionValues): Promise<void
     const { validators, failures: malformed } = parseInterchange(bytes, { genesisValidatorsRoot: modules.root });
     const progress = createProgress("importing validators");
     const onProgress = (done: number): void => progress.update(done, validators.size);
-    const report = await mergeIntoStore(modules, validators, { createAbsent: true, onProgress });
+    const registered = registeredKeys(values.data);
+    const mayCreate = (pubkeyHex: string): boolean => !registered.has(pubkeyHex);
+    const report = await mergeIntoStore(modules, validators, { mayCreate, onProgress });
     progress.end();
     const failures = [...malformed, ...report.failures];
     for (const { pubkey, reason } of failures) process.stderr.write(`not imported: ${pubkey}: ${reason}\n`);
@@ -70,6 +73,13 @@ const exportFile = async (file: string | undefined, values: StoreOptionValues): 
     );
     if (failures.length > 0) process.exitCode = 1;
   });
+};
+
+/** Public keys, `0x` hex, that have had a record: one that is absent was lost. */
+const registeredKeys = (data: string): ReadonlySet<string> => {
+  const path = join(data, "keys.sqlite");
+  const keys = existsSync(path) ? listStoredKeys(path) : [];
+  return new Set(keys.filter(({ registered }) => registered).map(({ pubkey }) => toHex(pubkey)));
 };
 
 const withProtection = async (

@@ -3,13 +3,21 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { describeStore } from "#pool-manager/config.ts";
-import { SignerError } from "#protocol/errors.ts";
 import { CID_FIRST } from "#protocol/limits.ts";
-import { type Child, startChild } from "./child.ts";
-import { addGatewayOptions, type GatewayOptionValues, gatewayArguments, gatewayConfigOf } from "./gateway.ts";
+import { createLogger } from "#protocol/log.ts";
+import { startChild } from "./child.ts";
+import {
+  addGatewayOptions,
+  type GatewayOptionValues,
+  gatewayArguments,
+  gatewayConfigOf,
+  hostAllowlistOf,
+} from "./gateway.ts";
+import { fetchPublicKeys, usableUrl } from "./gateway-address.ts";
 import { type Notice, untilStopped } from "./lifetime.ts";
 import { addPoolOptions, networkOf, type PoolOptionValues, poolArguments, poolConfigOf } from "./options.ts";
-import { createProgress } from "./output.ts";
+import { createProgress, readableLogLine } from "./output.ts";
+import { supervise } from "./supervisor.ts";
 import { welcome } from "./welcome.ts";
 
 type UpOptionValues = PoolOptionValues & GatewayOptionValues;
@@ -18,7 +26,8 @@ type UpOptionValues = PoolOptionValues & GatewayOptionValues;
 const GATEWAY_STOP_MS = 10_000;
 /** The enclaves' drain (12 s at most) and their end. */
 const POOL_STOP_MS = 20_000;
-const KEYS_POLL_MS = 50;
+/** Time for the gateway to list the keys once the pool is ready: it hears of them within milliseconds. */
+const KEYS_LISTED_MS = 30_000;
 
 /** The command. */
 export const upCommand = (): Command =>
@@ -46,34 +55,50 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
   const stopped = untilStopped();
   const progress = createProgress("opening keys");
   const poolReady = Promise.withResolvers<void>();
-  const listening = Promise.withResolvers<Extract<Notice, { kind: "listening" }>>();
+  const listening = Promise.withResolvers<Listening>();
   const onNotice = (notice: Notice): void => {
     if (notice.kind === "opening") progress.update(notice.done, notice.total);
     if (notice.kind === "pool-ready") poolReady.resolve();
-    if (notice.kind === "listening") listening.resolve(notice);
+    if (notice.kind === "listening") {
+      address ??= notice;
+      listening.resolve(notice);
+    }
   };
+  /** Where the gateway listens; its successors have to listen there too. */
+  let address: Listening | undefined;
+  let isUp = false;
 
-  const pool = startChild(["pool", ...poolArguments(values)], onNotice);
-  const gateway = startChild(["gateway", ...gatewayArguments(values)], onNotice);
-  const ended = Promise.race([endOf("pool-manager", pool), endOf("gateway", gateway)]);
-  ended.catch(() => undefined);
+  const logger = createLogger({ process: "up", level: values.logLevel, write: writeLog });
+  const modules = { mayRestart: () => isUp, logger, now: () => performance.now(), sleep: sleepUnlessAborted };
+  const startPool = () => startChild(["pool", ...poolArguments(values)], onNotice);
+  const startGateway = () => startChild(["gateway", ...gatewayArguments(withPorts(values, address))], onNotice);
+  const pool = supervise("pool-manager", { ...modules, start: startPool });
+  const gateway = supervise("gateway", { ...modules, start: startGateway });
 
   const report = async (): Promise<void> => {
     const [{ url, metricsUrl }] = await Promise.all([listening.promise, poolReady.promise]);
     progress.end();
-    const publicKeys = await fetchPublicKeys(url);
-    const cids = Array.from({ length: values.enclaves }, (_, index) => CID_FIRST + index);
-    const { dataPath } = config;
-    const store = describeStore(config.store);
-    const development = values.keys === undefined;
-    const clockBound = config.clockBoundEpochs;
+    const hostAllowlist = hostAllowlistOf(values);
+    const publicKeys = await fetchPublicKeys(url, { hostAllowlist, timeoutMs: KEYS_LISTED_MS });
+    isUp = true;
     process.stdout.write(
-      welcome({ url, metricsUrl, network, publicKeys, cids, dataPath, store, development, clockBound }),
+      welcome({
+        url: usableUrl(url, hostAllowlist),
+        listensAt: url,
+        metricsUrl: metricsUrl && usableUrl(metricsUrl, hostAllowlist),
+        network,
+        publicKeys,
+        cids: Array.from({ length: values.enclaves }, (_, index) => CID_FIRST + index),
+        dataPath: config.dataPath,
+        store: describeStore(config.store),
+        development: values.keys === undefined,
+        clockBound: config.clockBoundEpochs,
+      }),
     );
   };
 
   try {
-    await Promise.race([stopped, ended, report().then(() => stopped)]);
+    await Promise.race([stopped, pool.failed, gateway.failed, report().then(() => stopped)]);
     process.stderr.write("testudo: draining …\n");
   } finally {
     progress.end();
@@ -84,17 +109,22 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
   process.exit(0);
 };
 
-/** Neither process ends by itself while Testudo is up. */
-const endOf = async (name: string, child: Child): Promise<never> => {
-  const reason = await child.exited;
-  throw new SignerError("unavailable", `the ${name} ended (${reason}), see above; everything is stopped`);
+type Listening = Extract<Notice, { kind: "listening" }>;
+
+/** Free ports that the first gateway picked are given to its successors. */
+const withPorts = (values: UpOptionValues, address: Listening | undefined): UpOptionValues => {
+  const picked = (port: number, url: string | undefined): number =>
+    port === 0 && url !== undefined ? Number(new URL(url).port) : port;
+  return {
+    ...values,
+    port: picked(values.port, address?.url),
+    metricsPort: picked(values.metricsPort, address?.metricsUrl),
+  };
 };
 
-/** The list as clients see it; the gateway hears of it a moment after the pool is ready. */
-const fetchPublicKeys = async (url: string): Promise<string[]> => {
-  for (;;) {
-    const response = await fetch(`${url}/api/v1/eth2/publicKeys`);
-    if (response.ok) return (await response.json()) as string[];
-    await sleep(KEYS_POLL_MS);
-  }
+const writeLog = (line: string): void => {
+  process.stderr.write(process.stderr.isTTY ? `${readableLogLine(line.trimEnd())}\n` : line);
 };
+
+const sleepUnlessAborted = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => undefined);

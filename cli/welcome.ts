@@ -7,7 +7,10 @@ import { describeRoot } from "./options.ts";
 
 /** Facts of a running Testudo. */
 export interface WelcomeFacts {
+  /** As a client on this machine reaches it. */
   readonly url: string;
+  /** As the gateway says. */
+  readonly listensAt: string;
   readonly metricsUrl: string | undefined;
   readonly network: Network;
   readonly publicKeys: readonly string[];
@@ -25,7 +28,7 @@ const KEYS_SHOWN = 3;
 export const welcome = (facts: WelcomeFacts): string => {
   const { url, network, publicKeys } = facts;
   const rows: [string, string][] = [
-    ["Web3Signer API", url],
+    ["Web3Signer API", url === facts.listensAt ? url : `${url} (listens at ${facts.listensAt})`],
     ["metrics", facts.metricsUrl === undefined ? "off" : `${facts.metricsUrl}/metrics`],
     ["enclaves", `CID ${facts.cids.join(", ")} (local processes behind a mock vsock)`],
     ["network", `${network.name}, genesis validators root ${describeRoot(network.genesisValidatorsRoot)}`],

@@ -17,6 +17,8 @@ export interface AdmissionOptions {
  */
 export interface Ticket {
   hold(): void;
+  /** Corrects the bytes it counts for, once they are known: a chunked body announces nothing. */
+  resize(bodyBytes: number): void;
   release(): void;
 }
 
@@ -36,16 +38,22 @@ export const createAdmission = (options: AdmissionOptions): Admission => {
     if (inFlight >= options.inFlightMax || bytesInFlight + bodyBytes > options.bodyBytesInFlightMax) return undefined;
     inFlight += 1;
     bytesInFlight += bodyBytes;
+    let held = bodyBytes;
     let holders = 1;
     return {
       hold: () => {
         holders += 1;
       },
+      resize: (bytes) => {
+        if (holders === 0) return;
+        bytesInFlight += bytes - held;
+        held = bytes;
+      },
       release: () => {
         holders -= 1;
         if (holders !== 0) return;
         inFlight -= 1;
-        bytesInFlight -= bodyBytes;
+        bytesInFlight -= held;
       },
     };
   };

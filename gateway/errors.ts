@@ -99,7 +99,7 @@ export const toFailure = (error: unknown): Failure => {
 };
 
 /** The body of a failure. */
-export const failureBody = (status: number, message: string): string =>
+const failureBody = (status: number, message: string): string =>
   JSON.stringify({ code: status, message, error: message });
 
 /** Makes the error handler of a Fastify server: answers, and logs what is our own fault. */

@@ -6,11 +6,12 @@ import type { Logger } from "#protocol/log.ts";
 import type { GatewayConfig } from "./config.ts";
 import { answerParserError, HttpRefusal, toFailure, writeFailure } from "./errors.ts";
 import { createHostCheck } from "./host-allowlist.ts";
+import { toListenFailure, toUrl } from "./listening.ts";
 import type { GatewayMetrics } from "./metrics.ts";
 
 /** The listener; it takes no connection before `listen`. */
 export interface MetricsListener {
-  /** Answers its URL. */
+  /** Answers its URL. @throws SignerError `unavailable` */
   listen(): Promise<string>;
   close(): Promise<void>;
 }
@@ -55,9 +56,12 @@ export const createMetricsListener = (
 
   const listen = (): Promise<string> =>
     new Promise((resolve, reject) => {
-      server.once("error", reject);
-      server.listen({ host: config.metricsHost, port: config.metricsPort }, () => {
-        server.removeListener("error", reject);
+      const { metricsHost: host, metricsPort: port } = config;
+      const onError = (error: Error): void =>
+        reject(toListenFailure(error, { host, port, hostOption: "--metrics-host", portOption: "--metrics-port" }));
+      server.once("error", onError);
+      server.listen({ host, port }, () => {
+        server.removeListener("error", onError);
         resolve(toUrl(server.address() as AddressInfo));
       });
     });
@@ -70,7 +74,3 @@ export const createMetricsListener = (
 
   return { listen, close };
 };
-
-/** The URL of a listening address. */
-export const toUrl = ({ address, port }: AddressInfo): string =>
-  `http://${address.includes(":") ? `[${address}]` : address}:${port}`;

@@ -11,7 +11,7 @@ import { registerPoolMetrics } from "./pool-metrics.ts";
 import { registerProcessMetrics } from "./process-metrics.ts";
 
 /** How a signing request can end. */
-export const SIGN_OUTCOMES = ["signed", "denied", ...ERROR_CODES] as const;
+const SIGN_OUTCOMES = ["signed", "denied", ...ERROR_CODES] as const;
 /** One of {@link SIGN_OUTCOMES}. */
 export type SignMetricOutcome = (typeof SIGN_OUTCOMES)[number];
 

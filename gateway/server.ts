@@ -13,8 +13,9 @@ import type { GatewayConfig } from "./config.ts";
 import { registerPublicKeys } from "./eth2/public-keys.ts";
 import { registerSign } from "./eth2/sign.ts";
 import { createHttpApp } from "./http-app.ts";
+import { toListenFailure, toUrl } from "./listening.ts";
 import { createMetrics } from "./metrics.ts";
-import { createMetricsListener, toUrl } from "./metrics-listener.ts";
+import { createMetricsListener } from "./metrics-listener.ts";
 import { registerReload } from "./reload.ts";
 import { registerHealthcheck } from "./status/healthcheck.ts";
 import { registerUpcheck } from "./status/upcheck.ts";
@@ -37,7 +38,10 @@ export interface GatewayAddresses {
 
 /** A gateway. */
 export interface Gateway {
-  /** Takes connections from now on. A failure (port in use) closes what was opened. */
+  /**
+   * Takes connections from now on. A failure closes what was opened.
+   * @throws SignerError `unavailable` saying what to do about a port that cannot be opened
+   */
   listen(): Promise<GatewayAddresses>;
   /**
    * Takes no new connection, answers what is in flight within `drainTimeoutMs`, closes idle connections, then
@@ -92,9 +96,18 @@ export const createGateway = (config: GatewayConfig, modules: GatewayModules): G
     }
   };
 
+  const listenApp = async (): Promise<void> => {
+    const { host, port } = config;
+    try {
+      await app.listen({ host, port });
+    } catch (error) {
+      throw toListenFailure(error, { host, port, hostOption: "--host", portOption: "--port" });
+    }
+  };
+
   const listen = async (): Promise<GatewayAddresses> => {
     try {
-      await app.listen({ host: config.host, port: config.port });
+      await listenApp();
       const url = toUrl(app.server.address() as AddressInfo);
       return metricsListener === undefined ? { url } : { url, metricsUrl: await metricsListener.listen() };
     } catch (error) {

@@ -12,20 +12,22 @@
 import { randomBytes } from "node:crypto";
 import {
   chmodSync,
-  constants,
+  closeSync,
   existsSync,
-  lstatSync,
-  mkdirSync,
+  fsyncSync,
+  openSync,
   readFileSync,
   renameSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
+import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
+import { checkOwner, ensurePrivateFolder } from "./private-folder.ts";
 
 /** Which slashing store an installation uses. Written once; a change would silently drop the protection. */
 export interface Installation {
@@ -75,23 +77,36 @@ export interface DataFolderOptions {
   readonly genesisValidatorsRoot?: Uint8Array | undefined;
 }
 
+const INSTALLATION_FILE = "installation.json";
 const SECRET_BYTES = 32;
+const MODE_PRIVATE = 0o600;
+/** Rights of group and others. */
+const MODE_OTHERS = 0o077;
+/** SQLite's result code for a lock that another connection holds (https://www.sqlite.org/rescode.html#busy). */
+const SQLITE_BUSY = 5;
+/** Files of earlier starts, perhaps under a wider umask; each with what SQLite puts beside it. */
+const DATABASES = ["lock", "keys.sqlite", "slashing.sqlite"] as const;
+const DATABASE_ENDINGS = ["", "-wal", "-shm", "-journal"] as const;
 /** Below `secrets/`, in the order of {@link FolderSecrets}. */
 const SECRET_FILES = ["sealing.key", "mac.key"] as const;
 
 /**
- * Opens or makes a data folder.
- * @throws SignerError `unavailable` when another process holds it, `bad_request` when it belongs to another store or chain
+ * Opens or makes a data folder; `mayCreate: false` only opens.
+ * @throws SignerError `unavailable` when another process holds it, `bad_request` when it is another user's, belongs to
+ *   another store or chain, or must not be made
  */
-export const openDataFolder = (options: DataFolderOptions): DataFolder => {
+export const openDataFolder = (options: DataFolderOptions, { mayCreate = true } = {}): DataFolder => {
   const { path } = options;
-  makeFolder(path);
+  const file = join(path, INSTALLATION_FILE);
+  if (!mayCreate) expectInstallation(path);
+  ensurePrivateFolder(path, "data folder");
   const lock = takeLock(path);
   try {
-    const file = join(path, "installation.json");
     const isNew = !existsSync(file);
     let installation = isNew ? newInstallation(options) : readInstallation(file);
     checkInstallation(installation, options);
+    closeToOthers(path);
+    if (installation.store === "sqlite") makeFile(join(path, "slashing.sqlite"));
     const secretsPath = join(path, "secrets");
     const secrets = isNew ? makeSecrets(secretsPath) : readSecrets(secretsPath);
     if (isNew) writePrivately(file, JSON.stringify(installation, null, 2));
@@ -103,9 +118,7 @@ export const openDataFolder = (options: DataFolderOptions): DataFolder => {
         return installation;
       },
       recordInitialised: (genesisValidatorsRootHex) => {
-        if (installation.storeInitialised) return;
-        installation = { ...installation, storeInitialised: true, genesisValidatorsRootHex };
-        writePrivately(file, JSON.stringify(installation, null, 2));
+        if (!installation.storeInitialised) installation = recordInitialised(path, genesisValidatorsRootHex);
       },
       keysPath: join(path, "keys.sqlite"),
       slashingPath: join(path, "slashing.sqlite"),
@@ -118,52 +131,77 @@ export const openDataFolder = (options: DataFolderOptions): DataFolder => {
 };
 
 /**
- * Reads the identity of a data folder that another process may hold. Changes nothing but too wide
- * rights on its secrets.
- * @throws SignerError `bad_request` when it is no data folder, or belongs to another store or chain
+ * Reads the identity of a data folder that another process may hold. Makes and changes nothing.
+ * @throws SignerError `bad_request` when it is no data folder of this user, or belongs to another store or chain
  */
 export const readDataFolder = (options: DataFolderOptions): FolderIdentity => {
-  const installation = readInstallation(join(options.path, "installation.json"));
+  expectInstallation(options.path);
+  checkOwner(options.path, "data folder");
+  const installation = readInstallation(join(options.path, INSTALLATION_FILE));
   checkInstallation(installation, options);
   return { installation, secrets: readSecrets(join(options.path, "secrets")) };
 };
 
-/** Makes a folder that only this user may enter. */
-const makeFolder = (path: string): void => {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new SignerError("bad_request", `data folder ${path}: cannot be made, choose another with --data`, { cause });
-  }
+/**
+ * Remembers in the data folder that its store is initialised, and for which chain; a folder that knows stays as it is.
+ * Any process may do so, because each learned it from the store's one marker.
+ * @returns the installation as it stands now
+ */
+export const recordInitialised = (path: string, genesisValidatorsRootHex: string): Installation => {
+  const file = join(path, INSTALLATION_FILE);
+  const known = readInstallation(file);
+  if (known.storeInitialised) return known;
+  const installation = { ...known, storeInitialised: true, genesisValidatorsRootHex };
+  writePrivately(file, JSON.stringify(installation, null, 2));
+  return installation;
 };
 
-/**
- * Makes the folder of the sockets. It may lie in the system's temporary folder, where everybody can have made it before:
- * whoever owns it decides who answers at the sockets.
- * @throws SignerError `bad_request` when it is somebody else's, or others may enter it
- */
-export const makeRunFolder = (path: string): void => {
-  makeFolder(path);
-  const { uid, mode } = lstatSync(path);
-  const isPrivate = (mode & constants.S_IFMT) === constants.S_IFDIR && (mode & 0o077) === 0;
-  if (uid === process.getuid?.() && isPrivate) return;
+/** A mistyped path must not become an installation by being looked at. */
+const expectInstallation = (path: string): void => {
+  if (existsSync(join(path, INSTALLATION_FILE))) return;
   throw new SignerError(
     "bad_request",
-    `${path}: expected a folder of mode 700 of this user; remove it and start again`,
+    `data folder ${path}: there is no installation, so there is nothing to export or read yet; check --data`,
   );
 };
 
 /** SQLite's file lock is the kernel's: unlike a pid file it cannot be stale. */
 const takeLock = (path: string): DatabaseSync => {
-  const lock = new DatabaseSync(join(path, "lock"));
+  let lock: DatabaseSync | undefined;
   try {
+    makeFile(join(path, "lock"));
+    lock = new DatabaseSync(join(path, "lock"));
     lock.exec("BEGIN EXCLUSIVE");
     return lock;
   } catch (cause) {
-    lock.close();
-    const detail = `data folder ${path} is in use by another Testudo: stop it, or choose another folder with --data`;
+    lock?.close();
+    const busy = (cause as { errcode?: number }).errcode === SQLITE_BUSY;
+    const detail = busy
+      ? `data folder ${path} is in use by another Testudo: stop it, or choose another folder with --data`
+      : `data folder ${path}: cannot take its lock (${(cause as Error).message}): expected a writable disk with file ` +
+        "locks and free space; mend that, or choose another folder with --data";
     throw new SignerError("unavailable", detail, { cause });
   }
+};
+
+/** Takes away the rights that an earlier start, or somebody's copying, gave to others. */
+const closeToOthers = (path: string): void => {
+  const secrets = SECRET_FILES.map((name) => join("secrets", name));
+  const databases = DATABASES.flatMap((name) => DATABASE_ENDINGS.map((ending) => `${name}${ending}`));
+  for (const name of [INSTALLATION_FILE, ...secrets, ...databases]) {
+    const stats = statSync(join(path, name), { throwIfNoEntry: false });
+    if (stats !== undefined && (stats.mode & MODE_OTHERS) !== 0) chmodSync(join(path, name), MODE_PRIVATE);
+  }
+  if (existsSync(join(path, "secrets"))) ensurePrivateFolder(join(path, "secrets"), "data folder");
+};
+
+/**
+ * Makes an empty file, where there is none. What SQLite makes has the umask's mode, and its log the mode of its
+ * database: so databases are made here. An existing one is not even opened: when a process closes a file, all its
+ * locks on that file are gone, also those of its other descriptors (fcntl(2)).
+ */
+const makeFile = (file: string): void => {
+  if (!existsSync(file)) closeSync(openSync(file, "a", MODE_PRIVATE));
 };
 
 const newInstallation = ({ store, genesisValidatorsRoot }: DataFolderOptions): Installation => ({
@@ -200,16 +238,29 @@ const checkInstallation = (installation: Installation, options: DataFolderOption
   const { genesisValidatorsRootHex: known } = installation;
   const { genesisValidatorsRoot: wanted } = options;
   if (known !== undefined && wanted !== undefined && known !== toHex(wanted)) {
+    const name = networkNameOf(known);
+    const option = name === undefined ? "the --network that it was made with" : `--network ${name}`;
     throw new SignerError(
       "bad_request",
-      `data folder ${options.path} protects the chain ${known}, not ${toHex(wanted)}: use one data folder a network`,
+      `data folder ${options.path} protects the chain ${describeChain(known)}, not ${describeChain(toHex(wanted))}: ` +
+        `give ${option}, or another folder with --data; use one data folder a network`,
     );
   }
 };
 
+const networkNameOf = (rootHex: string): string | undefined =>
+  Object.entries(NAMED_NETWORKS).find(
+    ([, constants]) => "genesisValidatorsRoot" in constants && constants.genesisValidatorsRoot === rootHex,
+  )?.[0];
+
+const describeChain = (rootHex: string): string => {
+  const name = networkNameOf(rootHex);
+  return name === undefined ? rootHex : `${rootHex} (${name})`;
+};
+
 /** Makes the secrets of a new folder; a first start that broke off may have made some. */
 const makeSecrets = (folder: string): FolderSecrets => {
-  makeFolder(folder);
+  ensurePrivateFolder(folder, "data folder");
   for (const name of SECRET_FILES) {
     const file = join(folder, name);
     if (!existsSync(file)) writePrivately(file, randomBytes(SECRET_BYTES));
@@ -226,7 +277,6 @@ const readSecrets = (folder: string): FolderSecrets => {
 const readSecret = (file: string): Uint8Array => {
   let secret: Uint8Array;
   try {
-    if ((statSync(file).mode & 0o077) !== 0) chmodSync(file, 0o600);
     secret = readFileSync(file);
   } catch (cause) {
     throw new SignerError("bad_request", `${file}: cannot be read; restore it from a backup`, { cause });
@@ -237,8 +287,20 @@ const readSecret = (file: string): Uint8Array => {
   return secret;
 };
 
-/** Writes a whole file or none: a crash leaves the old one. */
+/** Writes a whole file or none: a crash leaves the old one. Another process may be writing the same file. */
 const writePrivately = (file: string, content: string | Uint8Array): void => {
-  writeFileSync(`${file}.new`, content, { mode: 0o600, flush: true });
-  renameSync(`${file}.new`, file);
+  const fresh = `${file}.${process.pid}.new`;
+  writeFileSync(fresh, content, { mode: MODE_PRIVATE, flush: true });
+  renameSync(fresh, file);
+  syncFolder(dirname(file));
+};
+
+/** A rename is durable when its folder is (rename(2), fsync(2)). */
+const syncFolder = (path: string): void => {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 };

@@ -1,6 +1,6 @@
 /**
  * One enclave as the gateway reaches it: a multiplexed data connection that is made again when it breaks, and the load
- * on it (requests in flight, age of the oldest) by which the balancer decides.
+ * on it (requests in flight, how long it has been silent) by which the balancer decides.
  *
  * What it does not do: choose, repeat or wait (`pool.ts`).
  */
@@ -17,7 +17,6 @@ import {
 } from "#protocol/messages/sign.ts";
 import { dial } from "#protocol/transport/address.ts";
 import type { MemberLoad } from "./balancer.ts";
-import { createInFlight } from "./in-flight.ts";
 import { createLink } from "./link.ts";
 
 /**
@@ -63,7 +62,7 @@ export const createEnclaveClient = (
   member: { readonly cid: number; readonly path: string },
   modules: EnclaveClientModules,
 ): EnclaveClient => {
-  const inFlight = createInFlight();
+  let inFlight = 0;
   /** When the first request went out that the enclave has answered with nothing at all; undefined: none. */
   let silentSince: number | undefined;
   const address = { kind: "hybrid", cid: member.cid, path: member.path, port: PORT_DATA } as const;
@@ -82,21 +81,21 @@ export const createEnclaveClient = (
   const watch = (afterMs: number): void => {
     watchdog ??= setTimeout(() => {
       watchdog = undefined;
-      if (silentSince === undefined || inFlight.size === 0) return;
+      if (silentSince === undefined || inFlight === 0) return;
       const silentMs = modules.now() - silentSince;
       if (silentMs >= HANGING_MS) link.client?.close();
       else watch(HANGING_MS - silentMs);
     }, afterMs);
   };
   const heard = (): void => {
-    silentSince = inFlight.size > 1 ? modules.now() : undefined; // 1: the request that was just answered
+    silentSince = inFlight > 1 ? modules.now() : undefined; // 1: the request that was just answered
   };
 
   const sign: EnclaveClient["sign"] = async (command) => {
     const client = link.client;
     if (client === undefined) throw new SignerError("connection_lost", `no connection to enclave ${member.cid}`);
     const sentAt = modules.now();
-    const entry = inFlight.add(sentAt);
+    inFlight += 1;
     silentSince ??= sentAt;
     watch(HANGING_MS);
     try {
@@ -110,7 +109,7 @@ export const createEnclaveClient = (
       } else if (!LOCAL_FAILURES.has(failure.code)) heard();
       throw failure;
     } finally {
-      inFlight.remove(entry);
+      inFlight -= 1;
     }
   };
 
@@ -120,11 +119,10 @@ export const createEnclaveClient = (
       return link.client !== undefined;
     },
     get inFlight() {
-      return inFlight.size;
+      return inFlight;
     },
-    get oldestMs() {
-      const oldest = inFlight.oldest;
-      return oldest === undefined ? 0 : modules.now() - oldest;
+    get silentMs() {
+      return inFlight === 0 || silentSince === undefined ? 0 : modules.now() - silentSince;
     },
     sign,
     close: () => {

@@ -1,13 +1,12 @@
 /** The pool-manager: data folder, store, members, keys and what gateways hear of them, composed. */
 
-import type { Socket } from "node:net";
 import { availableParallelism, freemem } from "node:os";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError, toSignerError } from "#protocol/errors.ts";
 import { CID_FIRST, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
 import { networkFromJson } from "#protocol/signing/network.ts";
-import { type Listener, listenHost, listenUnix } from "#protocol/transport/hybrid.ts";
+import { type Listener, listenHost, listenUnix, type OnConnection } from "#protocol/transport/hybrid.ts";
 import {
   DEVELOPMENT_KEYS,
   describeStore,
@@ -18,7 +17,7 @@ import {
 } from "./config.ts";
 import type { ControlClient } from "./control-client.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
-import { relay } from "./egress/relay.ts";
+import { createRelay } from "./egress/relay.ts";
 import { createKeyRing, type KeyList } from "./keys/key-ring.ts";
 import { listSourceKeys } from "./keys/key-source.ts";
 import { openKeyStore } from "./keys/key-store.ts";
@@ -142,9 +141,10 @@ export const startPoolManager = async (
     { reload: reloader.reload, reloadStatus: () => reloader.status },
   );
 
+  const egress = createEgress(config, { store, logger });
   for (let cid = CID_FIRST; cid < CID_FIRST + config.enclaves; cid += 1) {
     const path = enclaveSocketPath(config.runPath, cid);
-    listeners.push(await listenEgress(path, { config, store, logger }));
+    listeners.push(await listenHost(path, egress.port, egress.onConnection));
     const provision = (control: ControlClient): Promise<void> => provisioner.provision(cid, control);
     members.push(
       createMember(
@@ -182,17 +182,17 @@ const keySource = ({ keysPath, keysPasswordPath }: PoolManagerConfig, folder: Da
   return () => listSourceKeys({ path: keysPath, passwordPath: keysPasswordPath, sealingKey });
 };
 
-/** An enclave's only way out: to the slashing store. */
-const listenEgress = (
-  path: string,
-  { config, store, logger }: { config: PoolManagerConfig; store: SqliteSlashingStore | undefined; logger: Logger },
-): Promise<Listener> => {
+/** The enclaves' only way out: to the slashing store. One for all of them, so that an outage is reported once. */
+const createEgress = (
+  config: PoolManagerConfig,
+  { store, logger }: { store: SqliteSlashingStore | undefined; logger: Logger },
+): { port: number; onConnection: OnConnection } => {
   if (config.store.kind === "redis") {
     const { host, port } = config.store;
-    return listenHost(path, PORT_EGRESS_REDIS, (socket: Socket) => relay(socket, { host, port }, logger));
+    return { port: PORT_EGRESS_REDIS, onConnection: createRelay({ host, port }, logger) };
   }
   if (store === undefined) throw new SignerError("internal", "the embedded store is not open");
-  return listenHost(path, PORT_EGRESS_STORE, (socket: Socket) => serveStore(socket, store));
+  return { port: PORT_EGRESS_STORE, onConnection: (socket) => serveStore(socket, store) };
 };
 
 /** Keystores opened at one time: bounded by cores, by enclaves (one each) and by free memory. */

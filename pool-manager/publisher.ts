@@ -29,7 +29,7 @@ import {
 import type { MemberView, ReloadStatus } from "./pool-port.ts";
 
 /** Connections at one time: gateways of one parent, with room for a command line or two. */
-export const SUBSCRIBERS_MAX = 64;
+const SUBSCRIBERS_MAX = 64;
 /** Member changes within this time leave as one event; far below what a duty notices. */
 const COALESCE_MS = 5;
 

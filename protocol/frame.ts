@@ -16,7 +16,7 @@ import { SignerError } from "./errors.ts";
 import { FRAME_PAYLOAD_BYTES_MAX } from "./limits.ts";
 
 /** The version this build speaks. Both ends ship together, so there is no negotiation. */
-export const FRAME_VERSION = 1;
+const FRAME_VERSION = 1;
 /** Bytes in front of the payload. */
 export const FRAME_HEADER_BYTES = 12;
 const LENGTH_BYTES = 4;
@@ -27,7 +27,7 @@ export const FRAME_KINDS = ["request", "answer", "failure", "event"] as const;
 /** One of {@link FRAME_KINDS}. */
 export type FrameKind = (typeof FRAME_KINDS)[number];
 
-/** One frame. `payload` is a view on the received chunk: copy it to keep it. */
+/** One frame. `payload` may be a view on the received chunk: copy it to keep it. */
 export interface Frame {
   readonly kind: FrameKind;
   readonly operation: number;
@@ -56,14 +56,27 @@ export const encodeFrameHeader = (frame: Omit<Frame, "payload">, payloadBytes: n
 export const encodeFrame = (frame: Frame): Uint8Array =>
   Buffer.concat([encodeFrameHeader(frame, frame.payload.length), frame.payload]);
 
-/** Cuts a byte stream into frames. Holds at most one incomplete frame (bounded by the payload limit). */
+/** A frame whose payload is still coming. */
+interface PartialFrame {
+  readonly head: Omit<Frame, "payload">;
+  /** Of the payload's whole length. */
+  readonly payload: Uint8Array;
+  filled: number;
+}
+
+/**
+ * Cuts a byte stream into frames. A frame that lies whole in one chunk is a view on it. Of one that comes in pieces, the
+ * pieces are copied into one buffer of its length, so that however small they are, no chunk is kept: it holds at most
+ * one incomplete frame (bounded by the payload limit).
+ */
 export class FrameDecoder {
-  #pending: Buffer[] = [];
-  #pendingBytes = 0;
+  readonly #header = Buffer.alloc(FRAME_HEADER_BYTES);
+  #headerBytes = 0;
+  #partial: PartialFrame | undefined;
 
   /** Whether a frame has begun and not ended: a stream that closes now was truncated. */
   get truncated(): boolean {
-    return this.#pendingBytes > 0;
+    return this.#headerBytes > 0 || this.#partial !== undefined;
   }
 
   /**
@@ -71,68 +84,87 @@ export class FrameDecoder {
    * @throws SignerError `protocol_violation`; the stream is then unusable.
    */
   push(chunk: Buffer): Frame[] {
-    this.#pending.push(chunk);
-    this.#pendingBytes += chunk.length;
     const frames: Frame[] = [];
-    let needed = this.#bytesNeeded();
-    while (this.#pendingBytes >= needed) {
-      frames.push(decodeFrame(this.#take(needed)));
-      needed = this.#bytesNeeded();
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#partial !== undefined) at += this.#fillPayload(this.#partial, chunk.subarray(at));
+      else if (this.#headerBytes > 0 || chunk.length - at < FRAME_HEADER_BYTES) at += this.#fillHeader(chunk, at);
+      else {
+        const head = readHead(chunk, at);
+        const payloadAt = at + FRAME_HEADER_BYTES;
+        const end = payloadAt + readPayloadBytes(chunk, at);
+        if (end > chunk.length) {
+          this.#begin(head, end - payloadAt);
+          at = payloadAt;
+        } else {
+          // Not a Buffer: its `slice` would be a view where readers of Uint8Array expect a copy.
+          frames.push({
+            ...head,
+            payload: new Uint8Array(chunk.buffer, chunk.byteOffset + payloadAt, end - payloadAt),
+          });
+          at = end;
+        }
+      }
+      const completed = this.#takeCompleted();
+      if (completed !== undefined) frames.push(completed);
     }
     return frames;
   }
 
-  /** Total bytes of the frame at the front, as far as its length is known; checks the header before its payload is buffered. */
-  #bytesNeeded(): number {
-    if (this.#pendingBytes < LENGTH_BYTES) return FRAME_HEADER_BYTES;
-    this.#joinUntil(LENGTH_BYTES);
-    const length = (this.#pending[0] as Buffer).readUInt32BE(0);
-    if (length < FIXED_BYTES || length > FIXED_BYTES + FRAME_PAYLOAD_BYTES_MAX) {
-      throw new SignerError(
-        "protocol_violation",
-        `frame length: expected ${FIXED_BYTES}..${FIXED_BYTES + FRAME_PAYLOAD_BYTES_MAX}, got ${length}`,
-      );
+  /** Takes what `chunk` has of the header, and refuses a wrong one as soon as the bytes that say so are there. */
+  #fillHeader(chunk: Buffer, at: number): number {
+    const taken = chunk.copy(this.#header, this.#headerBytes, at);
+    this.#headerBytes += taken;
+    if (this.#headerBytes >= LENGTH_BYTES) readPayloadBytes(this.#header, 0);
+    if (this.#headerBytes === FRAME_HEADER_BYTES) {
+      this.#headerBytes = 0;
+      this.#begin(readHead(this.#header, 0), readPayloadBytes(this.#header, 0));
     }
-    if (this.#pendingBytes >= FRAME_HEADER_BYTES) {
-      this.#joinUntil(FRAME_HEADER_BYTES);
-      readKind(this.#pending[0] as Buffer);
-    }
-    return LENGTH_BYTES + length;
+    return taken;
   }
 
-  #take(bytes: number): Buffer {
-    this.#joinUntil(bytes);
-    const first = this.#pending[0] as Buffer;
-    const frame = first.subarray(0, bytes);
-    if (first.length === bytes) this.#pending.shift();
-    else this.#pending[0] = first.subarray(bytes);
-    this.#pendingBytes -= bytes;
-    return frame;
+  #begin(head: Omit<Frame, "payload">, payloadBytes: number): void {
+    // Its memory is only touched as the bytes come.
+    const { buffer, byteOffset } = Buffer.allocUnsafeSlow(payloadBytes);
+    this.#partial = { head, payload: new Uint8Array(buffer, byteOffset, payloadBytes), filled: 0 };
   }
 
-  /** Makes the first pending buffer hold at least `bytes` bytes; one copy for a frame however many chunks it came in. */
-  #joinUntil(bytes: number): void {
-    if ((this.#pending[0] as Buffer).length < bytes) this.#pending = [Buffer.concat(this.#pending)];
+  #fillPayload(partial: PartialFrame, bytes: Buffer): number {
+    const taken = bytes.subarray(0, partial.payload.length - partial.filled);
+    partial.payload.set(taken, partial.filled);
+    partial.filled += taken.length;
+    return taken.length;
+  }
+
+  #takeCompleted(): Frame | undefined {
+    const partial = this.#partial;
+    if (partial === undefined || partial.filled < partial.payload.length) return undefined;
+    this.#partial = undefined;
+    return { ...partial.head, payload: partial.payload };
   }
 }
 
-const decodeFrame = (bytes: Buffer): Frame => ({
-  kind: readKind(bytes),
-  operation: bytes.readUInt16BE(6),
-  requestId: bytes.readUInt32BE(8),
-  // Not a Buffer: its `slice` would be a view where readers of Uint8Array expect a copy.
-  payload: new Uint8Array(bytes.buffer, bytes.byteOffset + FRAME_HEADER_BYTES, bytes.length - FRAME_HEADER_BYTES),
-});
+/** Bytes of the payload behind the header at `at`; throws on a length that no frame has. */
+const readPayloadBytes = (bytes: Buffer, at: number): number => {
+  const length = bytes.readUInt32BE(at);
+  if (length < FIXED_BYTES || length > FIXED_BYTES + FRAME_PAYLOAD_BYTES_MAX) {
+    throw new SignerError(
+      "protocol_violation",
+      `frame length: expected ${FIXED_BYTES}..${FIXED_BYTES + FRAME_PAYLOAD_BYTES_MAX}, got ${length}`,
+    );
+  }
+  return length - FIXED_BYTES;
+};
 
-/** Kind of the frame whose header is at the front; throws on a wrong version or kind. */
-const readKind = (bytes: Buffer): FrameKind => {
-  const version = bytes.readUInt8(4);
+/** The header at `at` without its length; throws on a wrong version or kind. */
+const readHead = (bytes: Buffer, at: number): Omit<Frame, "payload"> => {
+  const version = bytes.readUInt8(at + 4);
   if (version !== FRAME_VERSION) {
     throw new SignerError("protocol_violation", `frame version: expected ${FRAME_VERSION}, got ${version}`);
   }
-  const kind = FRAME_KINDS[bytes.readUInt8(5)];
+  const kind = FRAME_KINDS[bytes.readUInt8(at + 5)];
   if (kind === undefined) {
-    throw new SignerError("protocol_violation", `frame kind: expected 0..3, got ${bytes.readUInt8(5)}`);
+    throw new SignerError("protocol_violation", `frame kind: expected 0..3, got ${bytes.readUInt8(at + 5)}`);
   }
-  return kind;
+  return { kind, operation: bytes.readUInt16BE(at + 6), requestId: bytes.readUInt32BE(at + 8) };
 };

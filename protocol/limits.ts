@@ -27,6 +27,22 @@ export const FRAME_PAYLOAD_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024;
 export const IN_FLIGHT_PER_CONNECTION_MAX = 8192;
 /** Unsent bytes that a connection may hold before it answers `overloaded`: 16 bodies of the largest size. */
 export const WRITE_BUFFER_BYTES_MAX = 16 * BODY_BYTES_MAX;
+/**
+ * Unsent frames that a connection may hold, whatever their size: Node keeps a few hundred bytes for each, which is far
+ * more than the twelve of the smallest. Four times the requests in flight, so that a peer that reads never meets it.
+ */
+export const WRITE_BUFFER_FRAMES_MAX = 4 * IN_FLIGHT_PER_CONNECTION_MAX;
+/**
+ * Payload bytes of the requests in flight that one connection may make the answering end hold; above it they are
+ * answered `overloaded`. 64 bodies of the largest size, or 80,000 attestations of 800 bytes: the count of requests
+ * (`IN_FLIGHT_PER_CONNECTION_MAX`) is reached first by any load of real duties.
+ */
+export const REQUEST_BYTES_IN_FLIGHT_MAX = 64 * BODY_BYTES_MAX;
+/**
+ * Longest time from the first byte of a frame to its last. The largest frame crosses a local socket in milliseconds; a
+ * peer that needs ten seconds is stopped, or holds our memory on purpose.
+ */
+export const FRAME_TIMEOUT_MS = 10_000;
 /** Time for the hybrid-vsock handshake line. Local sockets answer in microseconds; an emulated guest in tens of ms. */
 export const CONNECT_TIMEOUT_MS = 5_000;
 

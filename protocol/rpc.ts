@@ -3,8 +3,9 @@
  * store, manager); each port brings its own table of operations in `messages/`.
  *
  * - Writes of one event-loop turn leave in one system call (measured in the prototype: 13 µs of CPU a request saved).
- * - Everything is bounded: requests in flight, unsent bytes, frame size. Above a bound the asker gets `overloaded`.
- * - Every request has a deadline. An answer that comes later is dropped.
+ * - Everything is bounded: requests in flight by number and bytes, unsent bytes, frame size. Above a bound the asker gets
+ *   `overloaded`; a peer that leaves its answers unread loses the connection, for a refusal would only be one more of them.
+ * - Every request has a deadline. An answer that comes later is dropped. So has a frame, from first byte to last.
  * - A peer that breaks the format loses the connection; nothing else happens to this process.
  */
 
@@ -12,7 +13,14 @@ import type { Duplex } from "node:stream";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { ERROR_CODES, SignerError, toSignerError } from "./errors.ts";
 import { encodeFrameHeader, type Frame, FrameDecoder } from "./frame.ts";
-import { FRAME_PAYLOAD_BYTES_MAX, IN_FLIGHT_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX } from "./limits.ts";
+import {
+  FRAME_PAYLOAD_BYTES_MAX,
+  FRAME_TIMEOUT_MS,
+  IN_FLIGHT_PER_CONNECTION_MAX,
+  REQUEST_BYTES_IN_FLIGHT_MAX,
+  WRITE_BUFFER_BYTES_MAX,
+  WRITE_BUFFER_FRAMES_MAX,
+} from "./limits.ts";
 
 /** The asking end of a connection. */
 export interface RpcClient {
@@ -51,7 +59,7 @@ export interface RpcServerConnection {
 export interface RpcServerOptions {
   readonly handler: RpcHandler;
   readonly onClose?: () => void;
-  /** Called when the peer broke the format or the stream ended inside a frame. */
+  /** Called when the peer broke the format, or the stream ended or stood still inside a frame. */
   readonly onViolation?: (error: SignerError) => void;
 }
 
@@ -126,31 +134,48 @@ export const createRpcClient = (socket: Duplex, options: RpcClientOptions = {}):
   };
 };
 
+/** A request that a handler is working on. */
+interface Taken {
+  readonly operation: number;
+  readonly requestId: number;
+  readonly payloadBytes: number;
+}
+
 /** Makes `socket` the answering end. Takes ownership of the socket. */
 export const serveRpc = (socket: Duplex, options: RpcServerOptions): RpcServerConnection => {
   let inFlight = 0;
-  const answer = async (frame: Frame): Promise<void> => {
+  let bytesInFlight = 0;
+  /** Knows of the request only what the answer needs: a reference to its frame would keep the receive buffer alive. */
+  const answer = async (request: Taken, answered: Promise<Uint8Array>): Promise<void> => {
+    const { operation, requestId } = request;
     try {
-      const payload = await options.handler(frame.operation, frame.payload);
-      stream.send({ kind: "answer", operation: frame.operation, requestId: frame.requestId, payload });
+      stream.send({ kind: "answer", operation, requestId, payload: await answered });
     } catch (error) {
-      sendFailure(frame, toSignerError(error));
+      sendFailure(request, toSignerError(error));
     } finally {
       inFlight -= 1;
+      bytesInFlight -= request.payloadBytes;
     }
   };
-  const sendFailure = (frame: Frame, error: SignerError): void =>
-    stream.send({ ...frame, kind: "failure", payload: encodeFailure(error) });
+  const sendFailure = ({ operation, requestId }: Pick<Frame, "operation" | "requestId">, error: SignerError): void =>
+    stream.send({ kind: "failure", operation, requestId, payload: encodeFailure(error) });
 
   const stream = createFrameStream(socket, {
     onFrame: (frame) => {
       if (frame.kind !== "request") throw new SignerError("protocol_violation", `client sent an ${frame.kind}`);
-      if (inFlight >= IN_FLIGHT_PER_CONNECTION_MAX || stream.backlogged) {
+      if (stream.backlogged) {
+        stream.close();
+        return;
+      }
+      const { operation, requestId, payload } = frame;
+      const payloadBytes = payload.length;
+      if (inFlight >= IN_FLIGHT_PER_CONNECTION_MAX || bytesInFlight + payloadBytes > REQUEST_BYTES_IN_FLIGHT_MAX) {
         sendFailure(frame, new SignerError("overloaded", "too many requests in flight on one connection"));
         return;
       }
       inFlight += 1;
-      void answer(frame);
+      bytesInFlight += payloadBytes;
+      void answer({ operation, requestId, payloadBytes }, Promise.try(options.handler, operation, payload));
     },
     onClose: (reason) => {
       if (reason.code === "protocol_violation") options.onViolation?.(reason);
@@ -189,7 +214,7 @@ interface FrameStream {
   readonly backlogged: boolean;
 }
 
-/** The part that both ends share: decode, coalesce writes, close once with a reason. */
+/** The part that both ends share: decode, coalesce writes, bound the time of a frame, close once with a reason. */
 const createFrameStream = (
   socket: Duplex,
   hooks: { onFrame: (frame: Frame) => void; onClose: (reason: SignerError) => void },
@@ -197,18 +222,34 @@ const createFrameStream = (
   const decoder = new FrameDecoder();
   let closed = false;
   let corked = false;
+  let unsentFrames = 0;
+  /** Runs from a frame's first byte to its last. */
+  let frameTimer: NodeJS.Timeout | undefined;
 
   const close = (reason: SignerError): void => {
     if (closed) return;
     closed = true;
+    clearTimeout(frameTimer);
     socket.destroy();
     hooks.onClose(reason);
+  };
+
+  const watchFrame = (progressed: boolean): void => {
+    if (!decoder.truncated) {
+      clearTimeout(frameTimer);
+      frameTimer = undefined;
+    } else if (frameTimer === undefined) {
+      const late = new SignerError("protocol_violation", `frame: not whole within ${FRAME_TIMEOUT_MS} ms`);
+      frameTimer = setTimeout(() => close(late), FRAME_TIMEOUT_MS);
+    } else if (progressed) frameTimer.refresh(); // another frame than the one it was started for
   };
 
   socket.on("data", (chunk: Buffer) => {
     if (closed) return;
     try {
-      for (const frame of decoder.push(chunk)) {
+      const frames = decoder.push(chunk);
+      watchFrame(frames.length > 0);
+      for (const frame of frames) {
         if (closed) return;
         hooks.onFrame(frame);
       }
@@ -232,6 +273,9 @@ const createFrameStream = (
   // A socket that was gone before it came here emits nothing any more.
   if (socket.destroyed) queueMicrotask(() => close(new SignerError("connection_lost", "connection is closed")));
 
+  const onSent = (): void => {
+    unsentFrames -= 1;
+  };
   const send = (frame: Frame): void => {
     if (closed) return;
     if (!corked) {
@@ -242,8 +286,13 @@ const createFrameStream = (
         socket.uncork();
       });
     }
-    socket.write(encodeFrameHeader(frame, frame.payload.length));
-    if (frame.payload.length > 0) socket.write(frame.payload);
+    const header = encodeFrameHeader(frame, frame.payload.length);
+    unsentFrames += 1;
+    if (frame.payload.length === 0) socket.write(header, onSent);
+    else {
+      socket.write(header);
+      socket.write(frame.payload, onSent);
+    }
   };
 
   return {
@@ -253,7 +302,7 @@ const createFrameStream = (
       return closed;
     },
     get backlogged() {
-      return socket.writableLength > WRITE_BUFFER_BYTES_MAX;
+      return socket.writableLength > WRITE_BUFFER_BYTES_MAX || unsentFrames > WRITE_BUFFER_FRAMES_MAX;
     },
   };
 };

@@ -19,6 +19,7 @@ import type { SignOutcome } from "#protocol/messages/sign.ts";
 import type { RecordCodec } from "#protocol/slashing/record.ts";
 import { type Candidate, decide, EMPTY_STATE, isBehind, type SlashingState } from "#protocol/slashing/rules.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
+import { createFloor } from "./floor.ts";
 
 /** A key whose record the guard shall keep. */
 export interface GuardedKey {
@@ -72,23 +73,14 @@ const CONFLICTS_MAX = 4;
 /** Requests that may wait for one validator: a fleet of clients retrying the same duty stays far below. */
 const QUEUE_PER_KEY_MAX = 64;
 
-interface Entry {
-  bytes: Uint8Array;
-  state: SlashingState;
-  /** This enclave saw `bytes` acknowledged as durable (`stored`), not merely read them. */
-  acknowledged: boolean;
-  /** Ends when the last request that was let in for this validator ends. */
-  tail: Promise<void>;
-  waiting: number;
-}
-
 type Step = { readonly kind: "release"; readonly signature: Promise<Uint8Array> } | { readonly kind: "again" };
 type Settled = Extract<SignOutcome, { kind: "denied" }> | Step;
 
 /** Makes the guard of one chain (the codec holds its genesis validators root and store id). */
 export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, modules: GuardModules): Guard => {
   const { store, codec, now, count } = modules;
-  const entries = new Map<string, Entry>();
+  const floor = createFloor();
+  const inTurn = createLines();
   let problem: string | undefined;
 
   const suspect = (reason: string): never => {
@@ -104,14 +96,20 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     return store.compareAndSet(pubkey, expected, next);
   };
 
+  /** A key that was forgotten meanwhile stays forgotten. */
+  const keep = (pubkey: Uint8Array, record: Uint8Array, mark: { acknowledged: boolean }): void => {
+    if (floor.has(pubkey)) floor.set(pubkey, record, mark);
+  };
+
   /** Verifies what the store holds and takes it over, unless it contradicts what this enclave has seen. */
-  const absorb = (pubkey: Uint8Array, entry: Entry, actual: Uint8Array | undefined): void => {
-    if (actual === undefined) suspect(`the record of ${toHex(pubkey)} is gone from the store`);
-    const state = verified(pubkey, actual as Uint8Array);
-    if (isBehind(state, entry.state)) suspect(`the record of ${toHex(pubkey)} is older than one seen before`);
-    entry.bytes = actual as Uint8Array;
-    entry.state = state;
-    entry.acknowledged = false;
+  const absorb = (pubkey: Uint8Array, actual: Uint8Array | undefined): void => {
+    const found = actual ?? suspect(`the record of ${toHex(pubkey)} is gone from the store`);
+    const state = verified(pubkey, found);
+    const seen = floor.record(pubkey);
+    if (seen !== undefined && isBehind(state, verified(pubkey, seen))) {
+      suspect(`the record of ${toHex(pubkey)} is older than one seen before`);
+    }
+    keep(pubkey, found, { acknowledged: false });
   };
 
   const verified = (pubkey: Uint8Array, bytes: Uint8Array): SlashingState => {
@@ -122,17 +120,15 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   };
 
   /** One compare-and-set; true when stored, false when the cached record was behind and is now fresh. */
-  const write = async (pubkey: Uint8Array, entry: Entry, next: Uint8Array, state: SlashingState): Promise<boolean> => {
-    const result = await compareAndSet(pubkey, entry.bytes, next);
+  const write = async (pubkey: Uint8Array, expected: Uint8Array, next: Uint8Array): Promise<boolean> => {
+    const result = await compareAndSet(pubkey, expected, next);
     switch (result.kind) {
       case "stored":
-        entry.bytes = next;
-        entry.state = state;
-        entry.acknowledged = true;
+        keep(pubkey, next, { acknowledged: true });
         return true;
       case "conflict":
         count("conflicts");
-        absorb(pubkey, entry, result.actual);
+        absorb(pubkey, result.actual);
         return false;
       case "unknown":
         // Perhaps written, perhaps not: the cached record stays, and the next attempt finds out by conflict.
@@ -143,73 +139,75 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   };
 
   /** Decides once on the cached record and, if that stands in the store, settles the request. */
-  const attempt = async (request: GuardedRequest, entry: Entry, sign: () => Promise<Uint8Array>): Promise<Settled> => {
+  const attempt = async (request: GuardedRequest, sign: () => Promise<Uint8Array>): Promise<Settled> => {
     const { pubkey, candidate } = request;
-    const decision = decide(entry.state, candidate, { slotsPerEpoch });
+    const record = floor.record(pubkey);
+    if (record === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(pubkey)}`);
+    const decision = decide(verified(pubkey, record), candidate, { slotsPerEpoch });
     switch (decision.kind) {
       case "refuse":
         return { kind: "denied", rule: decision.rule, detail: decision.detail };
       case "repeat":
         // A record that was only read may not be durable yet: writing it onto itself waits until it is.
-        if (entry.acknowledged) {
+        if (floor.isAcknowledged(pubkey)) {
           count("repeated");
           return { kind: "release", signature: sign() };
         }
-        await write(pubkey, entry, entry.bytes, entry.state);
+        await write(pubkey, record, record);
         return { kind: "again" };
       case "sign": {
         const signature = sign();
         const next = codec.encode(pubkey, decision.next);
-        return (await write(pubkey, entry, next, decision.next)) ? { kind: "release", signature } : { kind: "again" };
+        return (await write(pubkey, record, next)) ? { kind: "release", signature } : { kind: "again" };
       }
       default:
         return assertNever(decision);
     }
   };
 
-  const settle = async (request: GuardedRequest, entry: Entry): Promise<Exclude<Settled, { kind: "again" }>> => {
+  const settle = async (request: GuardedRequest): Promise<Exclude<Settled, { kind: "again" }>> => {
     const sign = onlyOnce(request.sign);
     for (let conflicts = 0; conflicts <= CONFLICTS_MAX; conflicts += 1) {
       if (problem !== undefined) throw new SignerError("store_suspect", problem);
       if (now() >= request.deadlineMs) throw new SignerError("deadline_exceeded", "no time left to record the duty");
-      const settled = await attempt(request, entry, sign);
+      const settled = await attempt(request, sign);
       if (settled.kind !== "again") return settled;
     }
     throw new SignerError("unavailable", "the validator's record keeps changing: another signer uses the same key");
   };
 
-  const register = async (key: GuardedKey, bytes: Uint8Array | undefined): Promise<Entry> => {
-    const fresh = { acknowledged: false, tail: Promise.resolve(), waiting: 0 };
-    if (bytes !== undefined) return { bytes, state: verified(key.pubkey, bytes), ...fresh };
+  /** The record of a key that is not kept yet: as the store has it, or made now. */
+  const register = async (key: GuardedKey, bytes: Uint8Array | undefined): Promise<Uint8Array> => {
+    if (bytes !== undefined) return bytes;
     if (key.registered) suspect(`the record of ${toHex(key.pubkey)} is gone from the store`);
     const first = codec.encode(key.pubkey, EMPTY_STATE);
     const result = await compareAndSet(key.pubkey, undefined, first);
     if (result.kind === "unknown") throw new SignerError("unavailable", `cannot register a key: ${result.detail}`);
-    const actual = result.kind === "stored" ? first : result.actual;
-    if (actual === undefined)
-      throw new SignerError("unavailable", "cannot register a key: the store contradicts itself");
-    return { bytes: actual, state: verified(key.pubkey, actual), ...fresh };
+    if (result.kind === "stored") return first;
+    if (result.actual !== undefined) return result.actual;
+    throw new SignerError("unavailable", "cannot register a key: the store contradicts itself");
+  };
+
+  const trackKey = async (key: GuardedKey, bytes: Uint8Array | undefined): Promise<void> => {
+    const record = await register(key, bytes);
+    verified(key.pubkey, record);
+    // A second `track` may have run meanwhile: what requests have made of the record since then stays.
+    if (!floor.has(key.pubkey)) floor.set(key.pubkey, record, { acknowledged: false });
   };
 
   const trackPage = async (page: readonly GuardedKey[]): Promise<void> => {
     const records = await store.getMany(page.map((key) => key.pubkey));
-    const made = await Promise.allSettled(page.map((key, index) => register(key, records[index])));
-    for (const [index, key] of page.entries()) {
-      const result = made[index] as PromiseSettledResult<Entry>;
-      const name = toHex(key.pubkey);
-      // A second `track` may have run meanwhile: the entry that requests already queue on stays.
-      if (result.status === "fulfilled") {
-        if (!entries.has(name)) entries.set(name, result.value);
-      } else if (toSignerError(result.reason).code !== "store_suspect") throw result.reason;
+    const tracked = await Promise.allSettled(page.map((key, index) => trackKey(key, records[index])));
+    for (const result of tracked) {
+      // What was suspect is known by now (`problem`), and its record is left as it is.
+      if (result.status === "rejected" && toSignerError(result.reason).code !== "store_suspect") throw result.reason;
     }
   };
 
   return {
     sign: async (request) => {
       if (problem !== undefined) throw new SignerError("store_suspect", problem);
-      const entry = entries.get(toHex(request.pubkey));
-      if (entry === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(request.pubkey)}`);
-      const settled = await inTurn(entry, () => settle(request, entry));
+      const settled = await inTurn(toHex(request.pubkey), () => settle(request));
       if (settled.kind === "denied") return settled;
       const signature = await settled.signature;
       // Suspicion may have come up meanwhile: this record's history may be as incomplete as the one that showed it.
@@ -217,34 +215,35 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
       return { kind: "signed", signature };
     },
     track: async (keys) => {
-      const missing = keys.filter((key) => !entries.has(toHex(key.pubkey)));
+      const missing = keys.filter((key) => !floor.has(key.pubkey));
       for (let start = 0; start < missing.length; start += PAGE_ENTRIES_MAX) {
         await trackPage(missing.slice(start, start + PAGE_ENTRIES_MAX));
       }
     },
-    forget: (pubkey) => {
-      entries.delete(toHex(pubkey));
-    },
+    forget: (pubkey) => floor.delete(pubkey),
     get problem() {
       return problem;
     },
   };
 };
 
-/** Runs `task` after all earlier ones of the same validator. */
-const inTurn = async <T>(entry: Entry, task: () => Promise<T>): Promise<T> => {
-  if (entry.waiting >= QUEUE_PER_KEY_MAX) throw new SignerError("overloaded", "too many requests for one validator");
-  entry.waiting += 1;
-  const turn = entry.tail.then(task);
-  entry.tail = turn.then(
-    () => undefined,
-    () => undefined,
-  );
-  try {
-    return await turn;
-  } finally {
-    entry.waiting -= 1;
-  }
+/** Lines of requests by validator: a task runs after all earlier ones of the same name. Idle names cost nothing. */
+const createLines = (): (<T>(name: string, task: () => Promise<T>) => Promise<T>) => {
+  const lines = new Map<string, { tail: Promise<unknown>; length: number }>();
+  return async (name, task) => {
+    const line = lines.get(name) ?? { tail: Promise.resolve(), length: 0 };
+    if (line.length >= QUEUE_PER_KEY_MAX) throw new SignerError("overloaded", "too many requests for one validator");
+    lines.set(name, line);
+    line.length += 1;
+    const turn = line.tail.then(task);
+    line.tail = turn.catch(() => undefined);
+    try {
+      return await turn;
+    } finally {
+      line.length -= 1;
+      if (line.length === 0) lines.delete(name);
+    }
+  };
 };
 
 /** Starts the signature on the first call. A signature that is dropped must not end the process when it fails. */

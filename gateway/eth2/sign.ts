@@ -53,6 +53,10 @@ export const registerSign = (app: FastifyInstance, options: { config: SignSettin
       reply.raw.once("close", ticket.release); // also when the client left
       done();
     },
+    preValidation: (request, _reply, done) => {
+      request.getDecorator<Ticket>(TICKET).resize(bodyOf(request).length);
+      done();
+    },
     onError: async (request, _reply, error) => {
       if (error instanceof HttpRefusal) return; // no signing request yet
       const startedMs = request.getDecorator<number | null>(STARTED);
@@ -126,7 +130,7 @@ const answer = (
 const bodyOf = (request: FastifyRequest): Buffer => (Buffer.isBuffer(request.body) ? request.body : EMPTY);
 const EMPTY = Buffer.alloc(0);
 
-/** Bytes that a request may make us hold: what it announces, or the most when it announces nothing. */
+/** Bytes that a request may make us hold until its body is read: what it announces, or the most when it announces nothing. */
 const announcedBytes = ({ headers }: FastifyRequest, bodyBytesMax: number): number => {
   if (headers["transfer-encoding"] !== undefined) return bodyBytesMax;
   return Math.min(Number(headers["content-length"] ?? 0), bodyBytesMax);

@@ -52,6 +52,7 @@ const checkKeys = (view: PoolView): Check => {
   return { id: "keys-check", status, checks: [{ id: "keystores-bulk-loading", status, data }] };
 };
 
+/** DOWN when any enclave says that the store is suspect or unreachable, even while others reach it. */
 const checkStore = (view: PoolView): Check => {
   const problem = view.members.filter(isAlive).find(({ status }) => status?.storeProblem !== undefined);
   const reason =
@@ -67,21 +68,35 @@ const checkStore = (view: PoolView): Check => {
   };
 };
 
-const checkEnclaves = (view: PoolView): Check => ({
-  id: "enclaves-check",
-  status: toStatus(view.members.some(({ state }) => state === "ready")),
-  data: { "pool-manager-connected": view.connected },
-  checks: view.members.map((member) => ({
-    id: `enclave-${member.cid}`,
-    status: toStatus(member.state === "ready"),
-    data: {
-      cid: member.cid,
-      state: member.state,
-      keys: member.status?.keys ?? 0,
-      storeProblem: member.status?.storeProblem, // left out of the JSON when there is none
-    },
-  })),
-});
+const checkEnclaves = (view: PoolView): Check => {
+  const ready = view.members.some(({ state }) => state === "ready");
+  const reason = ready ? undefined : describeProblems(view.members);
+  return {
+    id: "enclaves-check",
+    status: toStatus(ready),
+    data: { "pool-manager-connected": view.connected, ...(reason === undefined ? {} : { reason }) },
+    checks: view.members.map((member) => ({
+      id: `enclave-${member.cid}`,
+      status: toStatus(member.state === "ready"),
+      data: {
+        cid: member.cid,
+        state: member.state,
+        keys: member.status?.keys ?? 0,
+        // Left out of the JSON when there is none.
+        problem: member.problem,
+        storeProblem: member.status?.storeProblem,
+      },
+    })),
+  };
+};
+
+/** What keeps the members from being ready; undefined when nobody says. */
+const describeProblems = (members: readonly MemberView[]): string | undefined => {
+  const problems = members.filter(({ problem }) => problem !== undefined);
+  return problems.length === 0
+    ? undefined
+    : problems.map(({ cid, problem }) => `enclave ${cid}: ${problem}`).join("; ");
+};
 
 /** A member whose words count: the last status of a dead one is history. */
 const isAlive = ({ state }: MemberView): boolean => state !== "gone" && state !== "failed";

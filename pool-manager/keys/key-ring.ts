@@ -5,12 +5,12 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "#protocol/bytes.ts";
-import { SignerError, toSignerError } from "#protocol/errors.ts";
+import { type ErrorCode, SignerError, toSignerError } from "#protocol/errors.ts";
 import { KEYS_MAX } from "#protocol/limits.ts";
 import { describeError, type Logger } from "#protocol/log.ts";
 import { CONTROL_OPERATIONS, type SealedKey } from "#protocol/messages/control.ts";
 import type { ControlClient } from "../control-client.ts";
-import type { SourceKey } from "./key-source.ts";
+import type { SourceKey, SourceListing } from "./key-source.ts";
 import type { KeyStore } from "./key-store.ts";
 
 /** What a pass over the sources gave. */
@@ -37,7 +37,7 @@ export interface KeyRing {
 export interface KeyRingModules {
   readonly keyStore: KeyStore;
   /** Lists the source; undefined: development keys of the data folder. */
-  readonly listSource: (() => SourceKey[]) | undefined;
+  readonly listSource: (() => Promise<SourceListing>) | undefined;
   /** Control connections of enclaves that can open keys now. */
   readonly openers: () => readonly ControlClient[];
   readonly logger: Logger;
@@ -46,17 +46,27 @@ export interface KeyRingModules {
 
 /** Limits of the ring. */
 export interface KeyRingOptions {
-  /** Keys to make when there is no source and none were made yet. */
+  /** Keys to make when there is no source and no complete set was made yet. */
   readonly developmentKeys: number;
   /** Keys that are opened at the same time. */
   readonly concurrency: number;
 }
 
 const OPENER_POLL_MS = 50;
-/** Longest wait for an enclave that can open keys: a few launches in a row. */
-const OPENER_WAIT_MS = 120_000;
-/** Enclaves that may fail on one key (a crash, not a refusal) before the key is given up. */
+/** Longest wait of one pass, for all its keys together, for enclaves that can open keys: a few launches in a row. */
+const PATIENCE_MS = 120_000;
+/** Enclaves that may fail on one key before the key is given up. */
 const ATTEMPTS_MAX = 3;
+/** Failures of an enclave, not of the key: another enclave may open it. */
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
+  "connection_lost",
+  "deadline_exceeded",
+  "unavailable",
+  "overloaded",
+]);
+
+/** Waits a little; false when the pass has waited long enough. */
+type Patience = () => Promise<boolean>;
 
 /** Makes the ring; nothing is read before `refresh`. */
 export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules): KeyRing => {
@@ -66,38 +76,37 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
   /** Marked since the start; a pass that began before the mark must not undo it. */
   const registered = new Set<string>();
 
-  const leastBusy = (): ControlClient | undefined => {
-    // A dead enclave is in the list until its member notices: asking it again would use up the attempts at once.
-    const alive = modules.openers().filter((client) => !client.closed);
-    return alive.sort((left, right) => left.opening - right.opening).at(0);
+  /** A dead enclave is in the list until its member notices: asking it again would use up the attempts at once. */
+  const leastBusy = (tried: ReadonlySet<ControlClient>): ControlClient | undefined => {
+    const fresh = modules.openers().filter((client) => !client.closed && !tried.has(client));
+    return fresh.sort((left, right) => left.opening - right.opening).at(0);
   };
 
-  const waitForOpener = async (): Promise<ControlClient> => {
-    const patienceMs = performance.now() + OPENER_WAIT_MS;
-    while (performance.now() < patienceMs) {
-      await sleep(OPENER_POLL_MS);
-      const client = leastBusy();
-      if (client !== undefined) return client;
-    }
-    throw new SignerError("unavailable", "no enclave is there to open keys");
-  };
-
-  const open = async (request: SourceKey["request"]): Promise<SealedKey> => {
-    for (let attempt = 1; ; attempt += 1) {
-      // Without a pause in between, or all lanes would choose the same enclave.
-      const client = leastBusy() ?? (await waitForOpener());
-      const { operation, payload } = request();
+  /** No enclave is asked twice for the same key: what hung or was busy there may well open elsewhere. */
+  const open = async (request: SourceKey["request"], patience: Patience): Promise<SealedKey> => {
+    const tried = new Set<ControlClient>();
+    let failure = new SignerError("unavailable", "no enclave is there to open keys");
+    while (tried.size < ATTEMPTS_MAX) {
+      // Without a pause before the asking, or all lanes would choose the same enclave.
+      const client = leastBusy(tried);
+      if (client === undefined) {
+        if (await patience()) continue;
+        break;
+      }
+      tried.add(client);
       try {
-        return await client.openKey(operation, payload);
+        return await ask(client, request);
       } catch (error) {
-        if (toSignerError(error).code !== "connection_lost" || attempt === ATTEMPTS_MAX) throw error;
+        failure = toSignerError(error);
+        if (!ELSEWHERE.has(failure.code)) throw error;
       }
     }
+    throw failure;
   };
 
-  const openSource = async (source: SourceKey): Promise<SealedKey | undefined> => {
+  const openSource = async (source: SourceKey, patience: Patience): Promise<SealedKey | undefined> => {
     try {
-      const key = await open(source.request);
+      const key = await open(source.request, patience);
       keyStore.save(key, { kind: "imported", digest: source.digest });
       return key;
     } catch (error) {
@@ -106,33 +115,45 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
     }
   };
 
-  const readSources = async (sources: readonly SourceKey[]): Promise<{ keys: SealedKey[]; errors: number }> => {
+  const readSources = async (
+    { keys: sources, failures }: SourceListing,
+    patience: Patience,
+  ): Promise<{ keys: SealedKey[]; errors: number }> => {
+    for (const { name, reason } of failures) logger.error("key not loaded", { source: name, reason });
     const sealed = new Map(sources.map((source) => [source, keyStore.findImported(source.digest)]));
     // Only what must be opened counts as progress: a start from the sealed cache is over at once.
     const missing = sources.filter((source) => sealed.get(source) === undefined);
-    const opened = await inParallel(missing, openSource, { ...options, onProgress: modules.onProgress });
+    const openOne = (source: SourceKey): Promise<SealedKey | undefined> => openSource(source, patience);
+    const opened = await inParallel(missing, openOne, { ...options, onProgress: modules.onProgress });
     for (const [index, source] of missing.entries()) sealed.set(source, opened[index]);
     const keys = new Map<string, SealedKey>();
     for (const key of sealed.values()) if (key !== undefined) keys.set(toHex(key.pubkey), key);
-    return { keys: [...keys.values()], errors: opened.filter((key) => key === undefined).length };
+    const unopened = opened.filter((key) => key === undefined).length;
+    return { keys: [...keys.values()], errors: failures.length + unopened };
   };
 
-  const developmentKeys = async (): Promise<SealedKey[]> => {
-    const missing = keyStore.generated().length === 0 ? options.developmentKeys : 0;
+  /** A start that broke off may have made some of the set. */
+  const developmentKeys = async (patience: Patience): Promise<SealedKey[]> => {
+    if (keyStore.isSetComplete()) return keyStore.generated();
+    const missing = options.developmentKeys - keyStore.generated().length;
     for (let made = 0; made < missing; made += 1) {
-      const key = await open(() => ({ operation: CONTROL_OPERATIONS.generateKey, payload: new Uint8Array() }));
-      keyStore.save(key, { kind: "generated" });
+      const request = () => ({ operation: CONTROL_OPERATIONS.generateKey, payload: new Uint8Array() });
+      keyStore.save(await open(request, patience), { kind: "generated" });
     }
+    keyStore.completeSet();
     return keyStore.generated();
   };
 
   const pass = async (): Promise<KeyList> => {
-    const sources = modules.listSource?.();
-    if (sources !== undefined && sources.length > KEYS_MAX) {
-      throw new SignerError("bad_request", `keys: expected at most ${KEYS_MAX}, got ${sources.length}`);
+    const patience = createPatience();
+    const sources = await modules.listSource?.();
+    if (sources !== undefined && sources.keys.length > KEYS_MAX) {
+      throw new SignerError("bad_request", `keys: expected at most ${KEYS_MAX}, got ${sources.keys.length}`);
     }
     const { keys: read, errors } =
-      sources === undefined ? { keys: await developmentKeys(), errors: 0 } : await readSources(sources);
+      sources === undefined
+        ? { keys: await developmentKeys(patience), errors: 0 }
+        : await readSources(sources, patience);
     const keys = read.map((key) => (registered.has(toHex(key.pubkey)) ? { ...key, registered: true } : key));
     if (keys.length === 0) throw new SignerError("bad_request", `keys: none of ${errors} could be opened, see the log`);
     const same =
@@ -160,6 +181,31 @@ export const createKeyRing = (options: KeyRingOptions, modules: KeyRingModules):
       );
       current = { ...current, keys: marked };
     },
+  };
+};
+
+/** The request may carry a secret or a password. */
+const ask = async (client: ControlClient, request: SourceKey["request"]): Promise<SealedKey> => {
+  const { operation, payload } = request();
+  try {
+    return await client.openKey(operation, payload);
+  } finally {
+    payload.fill(0);
+  }
+};
+
+/** The patience of one pass. Time in which several keys wait counts once. */
+const createPatience = (): Patience => {
+  let leftMs = PATIENCE_MS;
+  let countedMs = 0;
+  return async () => {
+    if (leftMs <= 0) return false;
+    const beganMs = Math.max(performance.now(), countedMs);
+    await sleep(OPENER_POLL_MS);
+    const endedMs = Math.max(performance.now(), countedMs);
+    leftMs -= endedMs - Math.max(beganMs, countedMs);
+    countedMs = endedMs;
+    return true;
   };
 };
 

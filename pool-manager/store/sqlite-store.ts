@@ -20,7 +20,7 @@ import type { SqliteAnswer, SqliteAnswers, SqliteRequest } from "./sqlite-messag
 import type { BatchResult, WriteOperation } from "./sqlite-registers.ts";
 
 /** Operations that may wait or be in the thread, writes and reads alike: 16384 × 300 bytes is 5 MiB. */
-export const QUEUE_OPERATIONS_MAX = 16_384;
+const QUEUE_OPERATIONS_MAX = 16_384;
 /** Operations of one transaction: about 12 µs each, so that nobody waits longer than some 12 ms for the batch before. */
 const BATCH_OPERATIONS_MAX = 1024;
 /** Registers of one page of a scan. */

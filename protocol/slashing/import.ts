@@ -19,6 +19,11 @@ const PAGE_VALIDATORS = 1024;
 /** Tries per validator. Each lost try means that another enclave signed or imported meanwhile: 8 in a row do not happen. */
 const ATTEMPTS_MAX = 8;
 
+/** The record of a registered validator is absent. An older one in its place would allow what was signed after it. */
+const LOST =
+  "it was protected here before, but its record was lost from the store: restore the store, " +
+  "see docs/slashing-protection.md on a suspect store";
+
 /** The modules that import and export work with. */
 export interface ImportModules {
   readonly store: SlashingStore;
@@ -35,18 +40,18 @@ export interface ImportReport {
 /**
  * Raises the records of these validators (public key as `0x` hex → state) to at least the given states.
  *
- * `createAbsent` says whether a validator without a record gets one, which registers it: only under the operator's
- * signature (or in development), because the absent record of a registered key is data loss, not a new validator.
+ * `mayCreate` says whether a validator without a record gets one, which registers it: false for registered keys, because
+ * their absent record is data loss, not a new validator, and nobody knows how far above the import it stood.
  */
 export const mergeIntoStore = async (
   modules: ImportModules,
   states: Iterable<readonly [string, SlashingState]>,
-  { createAbsent, onProgress }: { createAbsent: boolean; onProgress?: (done: number) => void },
+  { mayCreate, onProgress }: { mayCreate: (pubkeyHex: string) => boolean; onProgress?: (done: number) => void },
 ): Promise<ImportReport> => {
   const imported: string[] = [];
   const failures: ValidatorFailure[] = [];
   for (const page of pagesOf(states, PAGE_VALIDATORS)) {
-    for (const { pubkey, problem } of await mergePage(modules, page, { createAbsent })) {
+    for (const { pubkey, problem } of await mergePage(modules, page, mayCreate)) {
       if (problem === undefined) imported.push(pubkey);
       else failures.push({ pubkey, reason: problem });
     }
@@ -95,7 +100,7 @@ interface Outcome {
 const mergePage = async (
   modules: ImportModules,
   page: readonly (readonly [string, SlashingState])[],
-  options: { createAbsent: boolean },
+  mayCreate: (pubkeyHex: string) => boolean,
 ): Promise<Outcome[]> => {
   try {
     const keys = page.map(([pubkey]) => fromHex(pubkey, PUBKEY_BYTES, "pubkey"));
@@ -103,7 +108,8 @@ const mergePage = async (
     return await Promise.all(
       page.map(async ([pubkey, state], index) => {
         const key = keys[index] as Uint8Array;
-        const problem = await mergeOne(modules, { key, state, current: records[index] }, options);
+        const one = { key, state, current: records[index], createAbsent: mayCreate(pubkey) };
+        const problem = await mergeOne(modules, one);
         return { pubkey, problem };
       }),
     );
@@ -116,8 +122,12 @@ const mergePage = async (
 /** Reads, merges, compares and sets, until the store accepts; answers what stood in the way. */
 const mergeOne = async (
   { store, codec }: ImportModules,
-  { key, state, current }: { key: Uint8Array; state: SlashingState; current: Uint8Array | undefined },
-  { createAbsent }: { createAbsent: boolean },
+  {
+    key,
+    state,
+    current,
+    createAbsent,
+  }: { key: Uint8Array; state: SlashingState; current: Uint8Array | undefined; createAbsent: boolean },
 ): Promise<string | undefined> => {
   let expected = current;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
@@ -126,7 +136,7 @@ const mergeOne = async (
       const decoded = codec.decode(key, expected);
       if (decoded.kind === "unverifiable") return `the stored record cannot be verified: ${decoded.reason}`;
       base = decoded.state;
-    } else if (!createAbsent) return "the validator has no record in the store: register it first";
+    } else if (!createAbsent) return LOST;
     // Written even when nothing changes: `stored` then says that the record is durable.
     const result = await store.compareAndSet(key, expected, codec.encode(key, raise(base, state)));
     if (result.kind === "stored") return undefined;

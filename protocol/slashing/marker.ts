@@ -20,6 +20,10 @@ import { STORE_ID_BYTES } from "./record.ts";
 
 /** Length of a marker in bytes. */
 export const MARKER_BYTES = 95;
+/** Id of the one MAC key of a data folder; sealed configurations bring their own. */
+export const DEVELOPMENT_MAC_KEY_ID = 1;
+/** Configuration version of an installation without a sealed configuration. */
+export const DEVELOPMENT_CONFIG_VERSION = 1;
 
 const VERSION = 1;
 const DOMAIN = Buffer.from("testudo-slashing-marker-v1");

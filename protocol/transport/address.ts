@@ -15,9 +15,6 @@ export interface Address {
   readonly port: number;
 }
 
-/** `hybrid:16:5000` — for logs. */
-export const formatAddress = (address: Address): string => `${address.kind}:${address.cid}:${address.port}`;
-
 /**
  * Opens a stream to a port of an enclave.
  * @throws SignerError `unavailable` when nobody listens there within the time

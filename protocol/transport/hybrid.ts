@@ -16,6 +16,12 @@ import { CONNECT_TIMEOUT_MS } from "../limits.ts";
 const HANDSHAKE_BYTES_MAX = 32;
 /** The kernel's limit on a unix socket path (unix(7): 108 with the final zero). */
 export const SOCKET_PATH_BYTES_MAX = 107;
+/**
+ * Connections that one socket takes at a time; a further one is closed at once. The most that anybody needs are the
+ * manager's subscribers (64); the others have one or two for each gateway or enclave. Each may hold a frame and an
+ * unsent backlog, so that without a bound a peer could fill the memory by connecting alone.
+ */
+export const CONNECTIONS_PER_SOCKET_MAX = 256;
 /** Bytes of `_<port>` behind a hybrid path. */
 const PORT_SUFFIX_BYTES_MAX = 11;
 
@@ -81,6 +87,7 @@ export const listenUnix = async (path: string, onConnection: OnConnection): Prom
     socket.on("error", () => socket.destroy());
     onConnection(socket);
   });
+  server.maxConnections = CONNECTIONS_PER_SOCKET_MAX;
   return new Promise((resolve, reject) => {
     server.once("error", (error) =>
       reject(new SignerError("unavailable", `cannot listen at ${path}`, { cause: error })),

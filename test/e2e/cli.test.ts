@@ -1,9 +1,10 @@
 /** The command line as people meet it: help, wrong options, and one installation at a time. */
 
-import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, onTestFinished } from "vitest";
+import { runPathOf } from "../../cli/options.ts";
 import { attestation, signVerified } from "../helpers/duties.ts";
 import { createTestbed } from "../helpers/testudo.ts";
 
@@ -104,6 +105,8 @@ describe("one installation", () => {
   it("keeps what it writes to its owner, however long the folder's path is", async () => {
     const dataPath = join(bed.folder(), "a-rather-long-name-of-a-folder".repeat(4), "data");
     const testudo = await bed.up(["--enclaves", "1"], { dataPath });
+    onTestFinished(() => rmSync(runPathOf(dataPath), { recursive: true, force: true }));
+    expect(runPathOf(dataPath).startsWith(dataPath)).toBe(false);
     await signVerified(testudo.url, testudo.publicKeys[0] as string, attestation({ source: 1, target: 2 }));
     const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8);
     expect(modeOf(dataPath)).toBe("700");

@@ -84,10 +84,7 @@ describe.skipIf(FOLDER === undefined).each(CHAINS)(
       const root = recorded.map(rootIn).find((it) => it !== undefined) ?? "";
       testudo = await bed.up(["--enclaves", "1", "--keys", keys, "--genesis-validators-root", root, ...network]);
     });
-    afterAll(async () => {
-      await testudo.stop();
-      await bed.close();
-    });
+    afterAll(() => bed.close(testudo));
 
     it.each(recorded.map((it) => [it.type, it] as const))("%s", async (_type, request) => {
       const { method, path, body, response } = request;

@@ -56,10 +56,7 @@ beforeAll(async () => {
   ]);
   unused = [...testudo.publicKeys];
 });
-afterAll(async () => {
-  await testudo.stop();
-  await bed.close();
-});
+afterAll(() => bed.close(testudo));
 
 /** A refusal as every client can read it. */
 const expectRefusal = (answer: Answer, { status, text }: { status: number; text: string | RegExp }): void => {

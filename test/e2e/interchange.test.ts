@@ -1,6 +1,6 @@
 /** Histories that move in and out (EIP-3076), and a chain that is pinned by its first request. */
 
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import {
@@ -14,7 +14,7 @@ import {
   signVerified,
 } from "../helpers/duties.ts";
 import { keyLines, makeKey } from "../helpers/key-files.ts";
-import { startRedisServer } from "../helpers/redis-server.ts";
+import { type RedisServer, startRedisServer } from "../helpers/redis-server.ts";
 import { createTestbed, freePort, type Testudo } from "../helpers/testudo.ts";
 
 const bed = createTestbed();
@@ -41,9 +41,15 @@ describe.each(["sqlite", "redis"] as const)("slashing export and import, store %
   it("while running and while stopped; what was signed there is refused here", async () => {
     const keys = [makeKey(), makeKey()];
     const [first, second] = keys.map(({ pubkey }) => pubkey) as [string, string];
-    const redis = kind === "redis" ? await startRedisServer({ port: await freePort() }) : undefined;
-    const other = kind === "redis" ? await startRedisServer({ port: await freePort() }) : undefined;
-    const storeOf = async (server: typeof redis): Promise<string[]> => {
+    const startStore = async (): Promise<RedisServer | undefined> => {
+      if (kind === "sqlite") return undefined;
+      const server = await startRedisServer({ port: await freePort() });
+      bed.owns(server);
+      return server;
+    };
+    const redis = await startStore();
+    const other = await startStore();
+    const storeOf = async (server: RedisServer | undefined): Promise<string[]> => {
       const port = (await server?.command("CONFIG", "GET", "port"))?.trim().split("\r\n").at(-1);
       return server === undefined ? [] : ["--store", `redis://127.0.0.1:${port}`];
     };
@@ -109,8 +115,6 @@ describe.each(["sqlite", "redis"] as const)("slashing export and import, store %
     expect(refused.stderr).toMatch(/genesis_validators_root/);
     await signVerified(target.url, second, block(902));
     await target.stop();
-    await redis?.close();
-    await other?.close();
   });
 });
 
@@ -133,11 +137,11 @@ it("files that are no interchange are refused with the reason, and a bad validat
   expect(mixed.stderr).toMatch(/not imported: .*0x12/);
 });
 
-it("there is nothing to export from a folder that was never used", async () => {
-  const ended = await bed.run("slashing", "export", "--data", bed.folder());
-  expect(ended.code).toBe(2);
-  expect(ended.stderr).toMatch(/nothing to export/);
-  expect(ended.stdout).toBe("");
+it("there is nothing to export from a folder that was never used, and none is made", async () => {
+  const dataPath = join(bed.folder(), "mistyped");
+  const ended = await bed.run("slashing", "export", "--data", dataPath);
+  expect(ended).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(/mistyped.*nothing to export/) });
+  expect(existsSync(dataPath)).toBe(false);
 });
 
 describe("a custom network without a root", () => {

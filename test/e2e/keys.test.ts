@@ -33,7 +33,7 @@ describe("a folder of keystores", () => {
     writeFileSync(join(folder, "deposit_data-1700000000.json"), "[]");
     testudo = await up();
   });
-  afterAll(() => testudo.stop());
+  afterAll(() => testudo?.stop());
 
   const health = async () =>
     (await (await fetch(`${testudo.url}/healthcheck`)).json()) as { status: string; checks: unknown };

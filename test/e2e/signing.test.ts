@@ -13,10 +13,7 @@ let testudo: Testudo;
 beforeAll(async () => {
   testudo = await bed.up(["--enclaves", "2", "--genesis-validators-root", FORK_INFO.genesis_validators_root]);
 });
-afterAll(async () => {
-  await testudo.stop();
-  await bed.close();
-});
+afterAll(() => bed.close(testudo));
 
 const TEXT = { "content-type": "application/json", accept: "text/plain" };
 

@@ -12,13 +12,10 @@ let testudo: Testudo;
 beforeAll(async () => {
   const port = await freePort();
   redis = await startRedisServer({ port });
+  bed.owns(redis);
   testudo = await bed.up(["--enclaves", "2", "--store", `redis://127.0.0.1:${port}`]);
 });
-afterAll(async () => {
-  await testudo.stop();
-  await bed.close();
-  await redis.close();
-});
+afterAll(() => bed.close(testudo));
 
 const expectUnavailable = (answer: Answer): void => {
   expect({ status: answer.status, body: answer.body }).toMatchObject({ status: 503 });
@@ -110,15 +107,11 @@ describe("no enclave", () => {
     expectUnavailable(await sign(url as string, testudo.publicKeys[0] as string, randao(1).body));
     await up.waitFor(/enclave lost.*redis|redis.*refused/i, { stream: "stderr", timeoutMs: 20_000 });
     expect(up.stdout()).not.toContain("Testudo is up");
-    const late = await startRedisServer({ port });
-    try {
-      await up.waitFor(/Testudo is up/, { timeoutMs: 25_000 });
-      const [key] = (await (await fetch(`${url}/api/v1/eth2/publicKeys`)).json()) as [string];
-      await signVerified(url as string, key, attestation({ source: 1, target: 2 }));
-      up.signal("SIGINT");
-      expect((await up.ended).code).toBe(0);
-    } finally {
-      await late.close();
-    }
+    bed.owns(await startRedisServer({ port }));
+    await up.waitFor(/Testudo is up/, { timeoutMs: 25_000 });
+    const [key] = (await (await fetch(`${url}/api/v1/eth2/publicKeys`)).json()) as [string];
+    await signVerified(url as string, key, attestation({ source: 1, target: 2 }));
+    up.signal("SIGINT");
+    expect((await up.ended).code).toBe(0);
   });
 });

@@ -29,7 +29,7 @@ export interface Behaviour {
 export interface FakeEnclave {
   readonly request: LaunchRequest;
   readonly behaviour: Behaviour;
-  /** performance.now() of the launch. */
+  /** Date.now() of the launch. */
   readonly launchedMs: number;
   /** Control operations that arrived, by name. */
   readonly operations: string[];
@@ -70,7 +70,7 @@ export const createFakeLauncher = (
     const enclave: FakeEnclave = {
       request,
       behaviour: { answers: true, listens: true, diesAtOnce: false, drained: Promise.resolve(), ...behave(index) },
-      launchedMs: performance.now(),
+      launchedMs: Date.now(),
       operations: [],
       connections,
       killed: false,

@@ -22,10 +22,12 @@ export type Step =
 
 /** What an honest store may do to a call. */
 export const HONEST_FATES = ["true", "true", "true", "unknown, lost", "unknown, written", "unknown, late"] as const;
+/** What a crash may do besides: a write that others have seen, but that nobody was told is durable, is gone. */
+export const CRASHING_FATES = [...HONEST_FATES, "unknown, undone", "unknown, undone"] as const;
 /** What a broken store does to a call: each breaks a promise of the port. */
 export const BROKEN_FATES = ["stored, lost", "stored, late", "blind", "rollback"] as const;
-/** One of both. */
-export type Fate = (typeof HONEST_FATES)[number] | (typeof BROKEN_FATES)[number];
+/** One of all. */
+export type Fate = (typeof CRASHING_FATES)[number] | (typeof BROKEN_FATES)[number];
 
 /** A random history of things that happen, and the fates of the store's calls, used in turn. */
 export interface Plan {
@@ -150,6 +152,8 @@ const scriptOf = (store: MemoryStore, fates: readonly Fate[], turn: (label: stri
         return { before, after, answer: UNKNOWN };
       case "unknown, late":
         return { effect: "late", before, after, answer: UNKNOWN };
+      case "unknown, undone":
+        return { effect: "undone", before, after, answer: UNKNOWN };
       case "stored, lost":
         return { effect: "never", after, answer: { kind: "stored" } };
       case "stored, late":

@@ -16,8 +16,10 @@ export interface Script {
    * - `never`: no effect.
    * - `late`: takes effect when `before` has passed, but the answer does not wait for that. Only with a scripted answer.
    * - `blind`: writes without comparing (a broken store).
+   * - `undone`: others see the write, but a crash takes it back while the answer waits for `after`, unless something
+   *   was written there since. Only with a scripted answer.
    */
-  readonly effect?: "never" | "late" | "blind";
+  readonly effect?: "never" | "late" | "blind" | "undone";
   /** What the caller hears instead of the truth. */
   readonly answer?: CompareAndSetResult;
 }
@@ -59,14 +61,29 @@ const copyOf = (bytes: Uint8Array | undefined): Uint8Array | undefined => bytes 
 /** An empty store. */
 export const createMemoryStore = (): MemoryStore => {
   const values = new Map<string, Uint8Array>();
+  /** Grows with every write: what was written after is durable only with what was there before. */
+  let version = 0;
 
   const swap = (keyHex: string, call: Omit<StoreCall, "keyHex">): CompareAndSetResult => {
     const actual = values.get(keyHex);
     const { expected, next } = call;
     const same = actual === undefined || expected === undefined ? actual === expected : bytesEqual(actual, expected);
     if (!same) return { kind: "conflict", actual: copyOf(actual) };
+    version += 1;
     values.set(keyHex, new Uint8Array(next));
     return { kind: "stored" };
+  };
+
+  /** Writes, and gives back how a crash undoes it. */
+  const swapForNow = (call: StoreCall): (() => void) => {
+    const previous = values.get(call.keyHex);
+    if (swap(call.keyHex, call).kind !== "stored") return () => undefined;
+    const written = version;
+    return () => {
+      if (version !== written) return;
+      if (previous === undefined) values.delete(call.keyHex);
+      else values.set(call.keyHex, previous);
+    };
   };
 
   const run = async (call: StoreCall, { before, after, effect, answer }: Script): Promise<CompareAndSetResult> => {
@@ -75,6 +92,13 @@ export const createMemoryStore = (): MemoryStore => {
       if (effect === "blind") values.set(call.keyHex, new Uint8Array(call.next));
       return effect === "blind" ? { kind: "stored" } : swap(call.keyHex, call);
     };
+    if (effect === "undone") {
+      await before;
+      const undo = swapForNow(call);
+      await after;
+      undo();
+      return answer ?? UNKNOWN;
+    }
     const result = effect === "never" || effect === "late" ? undefined : await truth();
     if (effect === "late") void truth();
     if (after !== undefined) await after;

@@ -77,14 +77,17 @@ export interface Testbed {
   start(...args: string[]): Running;
   /** Runs a command to its end. */
   run(...args: string[]): Promise<Ended>;
-  /** Ends by SIGKILL whatever still runs, and removes the folders. */
-  close(): Promise<void>;
+  /** Has something else closed with the testbed. */
+  owns(resource: { close(): Promise<unknown> }): void;
+  /** Stops `testudo` in order, where it was started; then, even if that fails, ends by SIGKILL whatever still runs, and removes the folders. */
+  close(testudo?: Testudo): Promise<void>;
 }
 
 /** A testbed that has started nothing yet. */
 export const createTestbed = (): Testbed => {
   const folders: string[] = [];
   const running = new Set<{ command: Running; known: Set<number> }>();
+  const owned: { close(): Promise<unknown> }[] = [];
 
   const folder = (): string => {
     const path = mkdtempSync(join(tmpdir(), "tt-"));
@@ -128,12 +131,18 @@ export const createTestbed = (): Testbed => {
     up,
     start,
     run,
-    close: async () => {
-      for (const { command, known } of running) {
-        for (const pid of [...treeOf(command.pid), ...known]) if (isOurs(pid)) kill(pid, "SIGKILL");
-        await command.ended;
+    owns: (resource) => void owned.push(resource),
+    close: async (testudo) => {
+      try {
+        await testudo?.stop();
+      } finally {
+        for (const { command, known } of running) {
+          for (const pid of [...treeOf(command.pid), ...known]) if (isOurs(pid)) kill(pid, "SIGKILL");
+          await command.ended;
+        }
+        for (const resource of owned) await resource.close();
+        for (const path of folders) rmSync(path, { recursive: true, force: true });
       }
-      for (const path of folders) rmSync(path, { recursive: true, force: true });
     },
   };
 };

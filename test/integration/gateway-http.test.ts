@@ -220,7 +220,7 @@ describe("life", () => {
     const first = await run();
     const config = parseGatewayConfig({ port: 0, metricsPort: Number(new URL(first.metricsUrl).port) });
     const second = createGateway(config, { pool: createFakePool(), now: () => 0, logger: NO_LOG });
-    await expect(second.listen()).rejects.toThrow("EADDRINUSE");
+    await expect(second.listen()).rejects.toThrow("is in use: stop the other program");
     await second.drain();
   });
 

@@ -12,12 +12,12 @@ import type { MemberState, MemberView, Pool, ReloadStatus } from "#pool-manager/
 import { createPublisher, type Publisher } from "#pool-manager/publisher.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import { encodeFrame } from "#protocol/frame.ts";
 import { PORT_DATA } from "#protocol/limits.ts";
 import { decodeSignCommand, encodeSignOutcome, type SignCommand, type SignOutcome } from "#protocol/messages/sign.ts";
 import { serveRpc } from "#protocol/rpc.ts";
 import { REFUSAL_RULES } from "#protocol/slashing/rules.ts";
 import { connectUnix, type Listener, listenGuest } from "#protocol/transport/hybrid.ts";
+import { encodeFrame } from "../helpers/encode-frame.ts";
 import { makeSocketFolder, until } from "../helpers/socket-folder.ts";
 
 type Answer = (command: SignCommand) => Promise<SignOutcome> | SignOutcome;
@@ -118,7 +118,7 @@ const startThree = async (): Promise<[FakeEnclave, FakeEnclave, FakeEnclave]> =>
 const keyWithHome = (...cids: number[]): Uint8Array => {
   for (;;) {
     const pubkey = randomBytes(48);
-    const members = enclaves.map(({ cid }) => ({ cid, inFlight: 0, oldestMs: 0 }));
+    const members = enclaves.map(({ cid }) => ({ cid, inFlight: 0, silentMs: 0 }));
     const order = orderCandidates({ pubkey, slashable: true }, members).map((member) => member.cid);
     if (cids.every((cid, index) => order[index] === cid)) return pubkey;
   }

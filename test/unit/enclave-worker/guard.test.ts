@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRecordCodec } from "#protocol/slashing/record.ts";
 import { EMPTY_STATE } from "#protocol/slashing/rules.ts";
-import { BROKEN_FATES, HONEST_FATES, plans, simulate } from "../../helpers/guard-simulation.ts";
+import { BROKEN_FATES, CRASHING_FATES, HONEST_FATES, plans, simulate } from "../../helpers/guard-simulation.ts";
 import {
   ask,
   attestation,
@@ -315,6 +315,16 @@ describe("a store that contradicts what was seen", () => {
     },
   );
 
+  it("is told of once, although several requests find out at the same time", async () => {
+    const { guard, store, suspicions } = await start();
+    store.put(KEY, undefined);
+    store.put(OTHER_KEY, filledBytes(1, 136));
+    const outcomes = [asks(guard, block(5, 5)), asks(guard, block(5, 5), OTHER_KEY)];
+    expect(await Promise.all(outcomes)).toEqual(["store_suspect", "store_suspect"]);
+    expect(store.calls).toHaveLength(2);
+    expect(suspicions).toHaveLength(1);
+  });
+
   it("refuses the requests that already wait in line", async () => {
     const { guard, store, suspicions } = await start();
     store.put(KEY, undefined);
@@ -584,22 +594,34 @@ describe("tracking and forgetting", () => {
     await hasSettled(slow);
     guard.forget(KEY);
     await guard.track([{ pubkey: KEY, registered: true }]);
-    expect(await asks(guard, block(5, 6))).toBe("signed");
+    const other = asks(guard, block(5, 6));
+    expect(await hasSettled(other)).toBe(false); // the validator's line outlives the forgetting
     held.resolve();
-    expect(await slow).toBe("double_block_proposal");
+    expect(await slow).toBe("signed");
+    expect(await other).toBe("double_block_proposal");
   });
 
   it("keeps the line of a validator when two trackings overlap", async () => {
     const store = createMemoryStore();
     const { guard } = watchedGuard(store);
-    const read = gate();
-    store.readGate = () => read.promise;
-    const first = guard.track([{ pubkey: KEY, registered: false }]);
-    const second = guard.track([{ pubkey: KEY, registered: false }]);
-    read.resolve();
-    await Promise.all([first, second]);
-    expect(await asks(guard, block(5, 5))).toBe("signed");
-    expect(await asks(guard, block(5, 6))).toBe("double_block_proposal");
+    const reads = [gate(), gate()];
+    let read = 0;
+    store.readGate = () => (reads[read++] as PromiseWithResolvers<void>).promise;
+    const trackings = [1, 2].map(() => guard.track([{ pubkey: KEY, registered: false }]));
+    reads[0]?.resolve();
+    await trackings[0];
+    const stored = gate();
+    store.calls.length = 0;
+    store.scripts.push({ after: stored.promise });
+    const first = asks(guard, block(5, 5));
+    await hasSettled(first);
+    reads[1]?.resolve();
+    await trackings[1];
+    const second = asks(guard, block(6, 6));
+    expect(await hasSettled(second)).toBe(false);
+    expect(store.calls.filter(({ expected }) => expected !== undefined)).toHaveLength(1);
+    stored.resolve();
+    expect(await Promise.all([first, second])).toEqual(["signed", "signed"]);
   });
 });
 
@@ -621,6 +643,15 @@ describe("three enclaves at one store, in any interleaving", () => {
     expect(seen.released).toBeGreaterThan(1_500);
     expect(seen.repeated).toBeGreaterThan(50);
     expect(seen.conflicts).toBeGreaterThan(500);
+  });
+
+  it("stay safe when a store's crash takes back what they have read but nobody was told is durable", async () => {
+    const check = fc.asyncProperty(fc.scheduler(), plans(CRASHING_FATES), async (scheduler, plan) => {
+      const outcome = await simulate(scheduler, plan);
+      expect(outcome.slashable).toBeUndefined();
+      expect(outcome.unrecorded).toEqual([]);
+    });
+    await fc.assert(check, { numRuns: 4_000 });
   });
 
   it.each(BROKEN_FATES)("would be seen to sign a slashable pair if the store broke its promise: %s", async (fate) => {

@@ -343,10 +343,28 @@ describe("an unknown chain", () => {
   });
 
   it("that two requests of one enclave name differently is pinned once", async () => {
-    const made = make(createMemoryStore(), unknown);
+    const store = createMemoryStore();
+    const write = store.compareAndSetMarker;
+    let writes = 0;
+    store.compareAndSetMarker = (expected, next) => {
+      writes += 1;
+      return write(expected, next);
+    };
+    const made = make(store, unknown);
     await made.protection.activate(KEYS);
     const results = await Promise.all([signs(made, ROOT), signs(made, OTHER_ROOT), signs(made, ROOT, { slot: 6 })]);
     expect(results).toEqual(["signed", "another chain", "signed"]);
+    expect(writes).toBe(1);
+  });
+
+  it("is pinned without the keys that were forgotten before", async () => {
+    const store = createMemoryStore();
+    const made = make(store, unknown);
+    await made.protection.activate([...KEYS, { pubkey: validator(2), registered: false }]);
+    made.protection.forget(KEY);
+    expect(await signs(made)).toBe("unknown_key");
+    expect(await signs(made, ROOT, { pubkey: validator(2) })).toBe("signed");
+    expect(store.get(KEY)).toBeUndefined();
   });
 
   it("can be pinned again after the store did not answer", async () => {

@@ -21,6 +21,20 @@ describe("createAdmission", () => {
     expect(admission.enter(more) !== undefined).toBe(admitted);
   });
 
+  it("counts a resized request by its new size, and releases that", () => {
+    const admission = createAdmission({ inFlightMax: 10, bodyBytesInFlightMax: 100 });
+    const ticket = admission.enter(100);
+    expect(admission.enter(1)).toBeUndefined();
+    ticket?.resize(40);
+    const second = admission.enter(60);
+    expect(second).toBeDefined();
+    expect(admission.enter(1)).toBeUndefined();
+    ticket?.release();
+    ticket?.resize(100); // too late to count
+    second?.release();
+    expect(admission.enter(100)).toBeDefined();
+  });
+
   it("keeps the place until the last holder has released it", () => {
     const admission = createAdmission({ inFlightMax: 1, bodyBytesInFlightMax: 100 });
     const ticket = admission.enter(100);

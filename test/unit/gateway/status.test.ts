@@ -96,6 +96,33 @@ describe("GET /healthcheck", () => {
     expect(health.outcome).toBe(health.status);
   });
 
+  it("says DOWN with the reason when a ready member cannot reach the store and another can", () => {
+    const cutOff = member({ cid: 18, status: enclaveStatus({ storeProblem: "store unreachable for 4 s" }) });
+    const health = describeHealth(poolView({ members: [member(), cutOff] }));
+    expect(health.status).toBe("DOWN");
+    expect(health.checks[2]).toMatchObject({
+      status: "DOWN",
+      data: { reason: "enclave 18: store unreachable for 4 s" },
+    });
+    expect(health.checks[3]?.status).toBe("UP");
+  });
+
+  it("says why members are not ready, and on top when none is", () => {
+    const starting = member({ state: "provisioning", problem: "store unreachable" });
+    const failed = member({ cid: 17, state: "failed", problem: "exit code 70" });
+    const silent = member({ cid: 18, state: "launching" });
+    const [, , , down] = describeHealth(poolView({ members: [starting, failed, silent] })).checks;
+    expect(down?.data).toEqual({
+      "pool-manager-connected": true,
+      reason: "enclave 16: store unreachable; enclave 17: exit code 70",
+    });
+    expect(down?.checks?.map(({ data }) => data?.problem)).toEqual(["store unreachable", "exit code 70", undefined]);
+
+    const [, , , up] = describeHealth(poolView({ members: [member(), failed] })).checks;
+    expect(up?.data).toEqual({ "pool-manager-connected": true });
+    expect(up?.checks?.[1]?.data).toMatchObject({ problem: "exit code 70" });
+  });
+
   it("gives the reason of a suspect store", () => {
     const { checks } = describeHealth(poolView({ members: [member(), SUSPECT] }));
     expect(checks[2]).toEqual({

@@ -15,7 +15,7 @@ const KEYS = 10_000;
 const pubkeyOf = (index: number): Uint8Array => createHash("sha384").update(`key ${index}`).digest();
 const pubkeys = Array.from({ length: KEYS }, (_, index) => pubkeyOf(index));
 
-const idle = (...cids: number[]): MemberLoad[] => cids.map((cid) => ({ cid, inFlight: 0, oldestMs: 0 }));
+const idle = (...cids: number[]): MemberLoad[] => cids.map((cid) => ({ cid, inFlight: 0, silentMs: 0 }));
 const orderOf = (pubkey: Uint8Array, members: readonly MemberLoad[], slashable = true): number[] =>
   orderCandidates({ pubkey, slashable }, members).map((member) => member.cid);
 const homeOf = (pubkey: Uint8Array, members: readonly MemberLoad[]): number => orderOf(pubkey, members)[0] as number;
@@ -77,7 +77,7 @@ describe("bounded load", () => {
   const [home, second, third] = orderOf(pubkey, idle(16, 17, 18)) as [number, number, number];
   /** Loads of home, second and third. */
   const loads = (...inFlight: number[]): MemberLoad[] =>
-    [home, second, third].map((cid, index) => ({ cid, inFlight: inFlight[index] ?? 0, oldestMs: 1 }));
+    [home, second, third].map((cid, index) => ({ cid, inFlight: inFlight[index] ?? 0, silentMs: 1 }));
 
   it.each([
     ["an idle pool", [0, 0, 0], false],
@@ -98,7 +98,7 @@ describe("bounded load", () => {
     const counts = new Map([16, 17, 18].map((cid) => [cid, 0]));
     const hot = pubkeys.filter((each) => homeOf(each, idle(16, 17, 18)) === 16); // all keys at one home
     for (const each of hot) {
-      const members = [...counts].map(([cid, inFlight]) => ({ cid, inFlight, oldestMs: 0 }));
+      const members = [...counts].map(([cid, inFlight]) => ({ cid, inFlight, silentMs: 0 }));
       const chosen = orderOf(each, members, false)[0] as number;
       counts.set(chosen, (counts.get(chosen) ?? 0) + 1);
     }
@@ -115,13 +115,13 @@ describe("bounded load", () => {
     [STALL_MS + 1, true, true],
     [STALL_MS, false, false],
     [STALL_MS + 1, false, true],
-  ])("with a home whose oldest request waits %i ms (slashable: %s) leaves home: %s", (oldestMs, slashable, spills) => {
-    const members = loads(3, 0, 0).map((member) => (member.cid === home ? { ...member, oldestMs } : member));
+  ])("with a home that is silent for %i ms (slashable: %s) leaves home: %s", (silentMs, slashable, spills) => {
+    const members = loads(3, 0, 0).map((member) => (member.cid === home ? { ...member, silentMs } : member));
     expect(orderOf(pubkey, members, slashable)[0]).toBe(spills ? second : home);
   });
 
   it("goes home when everyone stalls", () => {
-    const members = loads(3, 3, 3).map((member) => ({ ...member, oldestMs: STALL_MS * 2 }));
+    const members = loads(3, 3, 3).map((member) => ({ ...member, silentMs: STALL_MS * 2 }));
     expect(orderOf(pubkey, members, true)).toEqual([home, second, third]);
   });
 

@@ -1,11 +1,21 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type DataFolder, type DataFolderOptions, openDataFolder, readDataFolder } from "#pool-manager/data-folder.ts";
+import {
+  type DataFolder,
+  type DataFolderOptions,
+  openDataFolder,
+  readDataFolder,
+  recordInitialised,
+} from "#pool-manager/data-folder.ts";
+import { openKeyStore } from "#pool-manager/keys/key-store.ts";
+import { openSqliteStore } from "#pool-manager/store/sqlite-store.ts";
+import { fromHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
+import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
 import { makeSocketFolder } from "../../helpers/socket-folder.ts";
 
 const HOLDER = fileURLToPath(new URL("../../helpers/folder-holder.ts", import.meta.url));
@@ -259,4 +269,111 @@ describe("a folder that does not fit", () => {
     expect(second.secrets).toEqual(first.secrets);
     expect(second.installation.storeIdHex).not.toBe(first.installation.storeIdHex);
   });
+});
+
+describe("another process", () => {
+  it("can record the first use while the folder is held; the holder keeps it", () => {
+    const folder = openFolder();
+    expect(recordInitialised(path, ROOT_HEX)).toMatchObject({ storeInitialised: true });
+    expect(readDataFolder({ path, store: "sqlite" }).installation).toMatchObject({
+      storeInitialised: true,
+      genesisValidatorsRootHex: ROOT_HEX,
+    });
+    folder.recordInitialised(`0x${"99".repeat(32)}`);
+    expect(folder.installation).toMatchObject({ storeInitialised: true, genesisValidatorsRootHex: ROOT_HEX });
+    closeAll();
+    expect(openFolder().installation.genesisValidatorsRootHex).toBe(ROOT_HEX);
+  });
+
+  it("does not record anything where there is no installation", () => {
+    expect(outcome(() => recordInitialised(path, ROOT_HEX))).toMatch(/^bad_request/);
+    expect(existsSync(path)).toBe(false);
+  });
+
+  it("changes nothing by reading, not even rights that are too wide", () => {
+    openFolder();
+    closeAll();
+    chmodSync(path, 0o755);
+    chmodSync(join(path, "secrets", "mac.key"), 0o644);
+    readDataFolder({ path, store: "sqlite" });
+    expect([modeOf(), modeOf("secrets", "mac.key")]).toEqual(["755", "644"]);
+    openFolder();
+    expect([modeOf(), modeOf("secrets", "mac.key")]).toEqual(["700", "600"]);
+  });
+});
+
+describe("opening without the right to create", () => {
+  it("makes nothing where nothing is, and opens what is there", () => {
+    const options = { path, store: "sqlite" };
+    const refused = outcome(() => openDataFolder(options, { mayCreate: false }));
+    expect(refused).toMatch(/^bad_request: .*no installation.*nothing to export.*--data/);
+    expect(existsSync(path)).toBe(false);
+    mkdirSync(path);
+    expect(outcome(() => openDataFolder(options, { mayCreate: false }))).toMatch(/^bad_request/);
+    expect(readdirSync(path)).toEqual([]);
+    openFolder();
+    closeAll();
+    open.push(openDataFolder(options, { mayCreate: false }));
+  });
+});
+
+describe("rights", () => {
+  it("are this user's alone, on whatever is made in the folder and whatever the umask", async () => {
+    const before = process.umask(0);
+    try {
+      const folder = openFolder();
+      const keyStore = openKeyStore(folder.keysPath);
+      const store = await openSqliteStore(folder.slashingPath);
+      await store.compareAndSetMarker(undefined, new Uint8Array(95));
+      const modes = readdirSync(path).map((name) => [name, modeOf(name)]);
+      keyStore.close();
+      await store.close();
+      expect(modes.filter(([, mode]) => mode !== "600" && mode !== "700")).toEqual([]);
+      const names = modes.map(([name]) => name);
+      expect(names).toEqual(
+        expect.arrayContaining(["lock", "keys.sqlite-wal", "slashing.sqlite", "slashing.sqlite-wal"]),
+      );
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  it("of files of an earlier start are mended", () => {
+    openFolder();
+    closeAll();
+    const names = ["lock", "installation.json", "keys.sqlite", "slashing.sqlite", "slashing.sqlite-wal"];
+    for (const name of names) {
+      writeFileSync(join(path, name), "", { flag: "a" });
+      chmodSync(join(path, name), 0o644);
+    }
+    chmodSync(join(path, "secrets"), 0o755);
+    openFolder();
+    expect(names.map((name) => modeOf(name))).toEqual(names.map(() => "600"));
+    expect(modeOf("secrets")).toBe("700");
+  });
+});
+
+it("a lock that cannot be taken for another reason than another Testudo says so", () => {
+  openFolder();
+  closeAll();
+  rmSync(join(path, "lock"));
+  mkdirSync(join(path, "lock"));
+  const refused = outcome(() => openFolder());
+  expect(refused).toMatch(/^unavailable: data folder .*cannot take its lock \(unable to open database file\)/);
+  expect(refused).not.toContain("another Testudo");
+});
+
+it("a folder of another chain names both networks and the option to give", () => {
+  const roots = { mainnet: NAMED_NETWORKS.mainnet, hoodi: NAMED_NETWORKS.hoodi };
+  const rootOf = (name: keyof typeof roots) => fromHex(roots[name].genesisValidatorsRoot, 32, "root");
+  openFolder({ genesisValidatorsRoot: rootOf("hoodi") });
+  closeAll();
+  const refused = outcome(() => openFolder({ genesisValidatorsRoot: rootOf("mainnet") }));
+  expect(refused).toMatch(
+    /^bad_request: .*0x212f\w+ \(hoodi\), not 0x4b36\w+ \(mainnet\): give --network hoodi, or .*--data/,
+  );
+  openFolder({ path: base.path("custom"), genesisValidatorsRoot: ROOT });
+  closeAll();
+  const custom = outcome(() => openFolder({ path: base.path("custom"), genesisValidatorsRoot: rootOf("mainnet") }));
+  expect(custom).toMatch(/give the --network that it was made with/);
 });

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ControlClient } from "#pool-manager/control-client.ts";
 import { createKeyRing, type KeyRingModules, type KeyRingOptions } from "#pool-manager/keys/key-ring.ts";
-import type { SourceKey } from "#pool-manager/keys/key-source.ts";
+import type { SourceFailure, SourceKey } from "#pool-manager/keys/key-source.ts";
 import { type KeyStore, openKeyStore } from "#pool-manager/keys/key-store.ts";
 import { type ErrorCode, SignerError } from "#protocol/errors.ts";
 import { createLogger } from "#protocol/log.ts";
@@ -66,6 +66,7 @@ const makeOpener = (answer: Answer = (byte) => sealed(byte)): Opener => {
     loadKeys: unused,
     removeKeys: unused,
     activate: unused,
+    open: unused,
     status: unused,
     drain: unused,
     close: unused,
@@ -87,18 +88,23 @@ afterEach(() => {
   folder.remove();
 });
 
-const makeRing = (modules: Partial<KeyRingModules>, options: Partial<KeyRingOptions> = {}) =>
+/** A ring over a plain list of sources; `failures` are files that could not be read. */
+const makeRing = ({ listSource, failures = [], ...modules }: RingModules, options: Partial<KeyRingOptions> = {}) =>
   createKeyRing(
     { developmentKeys: 3, concurrency: 2, ...options },
     {
       keyStore,
-      listSource: undefined,
+      listSource: listSource && (async () => ({ keys: listSource(), failures })),
       openers: () => [makeOpener()],
       logger: createLogger({ process: "test", level: "info", write: (line) => logs.push(JSON.parse(line)) }),
       onProgress: ({ done, total }) => progress.push(`${done}/${total}`),
       ...modules,
     },
   );
+type RingModules = Partial<Omit<KeyRingModules, "listSource">> & {
+  listSource?: () => readonly SourceKey[];
+  failures?: readonly SourceFailure[];
+};
 const bytesOf = (keys: readonly SealedKey[] | undefined) => keys?.map((key) => key.pubkey[0]);
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
@@ -272,8 +278,10 @@ describe("opening", () => {
 
   it.each<[ErrorCode, number]>([
     ["connection_lost", 3],
+    ["deadline_exceeded", 3],
+    ["unavailable", 3],
+    ["overloaded", 3],
     ["bad_request", 1],
-    ["deadline_exceeded", 1],
     ["internal", 1],
   ])("gives a key up after %s came %i times", async (code, attempts) => {
     const openers = Array.from({ length: 5 }, () =>
@@ -283,6 +291,52 @@ describe("opening", () => {
     const list = await ring.refresh();
     expect(bytesOf(list.keys)).toEqual([2]);
     expect(openers.flatMap((opener) => opener.asked).filter((byte) => byte === 1)).toHaveLength(attempts);
+    // Never the same one twice.
+    for (const { asked } of openers) expect(asked.filter((byte) => byte === 1).length).toBeLessThanOrEqual(1);
+  });
+
+  it.each<ErrorCode>(["deadline_exceeded", "unavailable", "overloaded"])(
+    "goes to another enclave when one answers %s, and loses no key",
+    async (code) => {
+      const openers = [makeOpener(fail(code)), makeOpener()];
+      const ring = makeRing({ listSource: () => [1, 2, 3].map((byte) => source(byte)), openers: () => openers });
+      expect(await ring.refresh()).toMatchObject({ errors: 0 });
+      expect(bytesOf(ring.current?.keys)).toEqual([1, 2, 3]);
+      expect(logs).toEqual([]);
+    },
+  );
+
+  it("wipes what it sent, whatever came of it", async () => {
+    const payloads: Uint8Array[] = [];
+    const remembering = (byte: number): SourceKey => ({
+      ...source(byte),
+      request: () => {
+        payloads.push(Uint8Array.of(byte, byte));
+        return { operation: openSecret, payload: payloads.at(-1) as Uint8Array };
+      },
+    });
+    const opener = makeOpener((byte) => (byte === 2 ? fail("bad_request")(byte, 0) : sealed(byte)));
+    const ring = makeRing({ listSource: () => [remembering(1), remembering(2)], openers: () => [opener] });
+    await ring.refresh();
+    expect(opener.asked.toSorted()).toEqual([1, 2]);
+    expect(payloads).toEqual([new Uint8Array(2), new Uint8Array(2)]);
+  });
+
+  it("has one patience for all keys of a pass, not one for each", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+    try {
+      const bytes = Array.from({ length: 40 }, (_, index) => index + 1);
+      const ring = makeRing({ listSource: () => bytes.map((byte) => source(byte)), openers: () => [] });
+      const pass = codeOf(ring.refresh());
+      await vi.advanceTimersByTimeAsync(119_000);
+      expect(logs).toEqual([]);
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(await pass).toBe("bad_request");
+      expect(logs).toHaveLength(40);
+      expect(logs[0]?.reason).toMatch(/no enclave is there/);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("waits until there is an enclave", async () => {
@@ -308,6 +362,24 @@ describe("development keys", () => {
     expect(bytesOf((await later.refresh()).keys)).toEqual([1, 2, 3]);
     expect(made).toBe(3);
   });
+});
+
+it("development keys are completed after a start that broke off", async () => {
+  keyStore.save(sealed(200), { kind: "generated" });
+  let made = 0;
+  const opener = makeOpener(() => {
+    made += 1;
+    return sealed(made);
+  });
+  expect(bytesOf((await makeRing({ openers: () => [opener] }).refresh()).keys)).toEqual([200, 1, 2]);
+});
+
+it("files that cannot be read count as errors, by name, and the rest opens", async () => {
+  const failures = [{ name: "notes.json", reason: "too long" }];
+  const ring = makeRing({ listSource: () => [source(1)], failures });
+  expect(await ring.refresh()).toMatchObject({ errors: 1 });
+  expect(bytesOf(ring.current?.keys)).toEqual([1]);
+  expect(logs).toMatchObject([{ event: "key not loaded", source: "notes.json", reason: "too long" }]);
 });
 
 describe("registration", () => {

@@ -1,6 +1,7 @@
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { listSourceKeys, type SourceKey } from "#pool-manager/keys/key-source.ts";
+import { listSourceKeys, type SourceKey, type SourceListing } from "#pool-manager/keys/key-source.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { KEYSTORE_BYTES_MAX, PASSWORD_BYTES_MAX } from "#protocol/limits.ts";
 import { CONTROL_OPERATIONS, decodeOpenKeystore } from "#protocol/messages/control.ts";
@@ -24,11 +25,13 @@ const makeFolder = (name: string): string => {
   mkdirSync(folder.path(name));
   return folder.path(name);
 };
-const list = (path: string, passwordPath?: string, sealingKey = SEALING_KEY): SourceKey[] =>
-  listSourceKeys({ path, passwordPath, sealingKey });
-const outcome = (action: () => unknown): string => {
+const listing = (path: string, passwordPath?: string): Promise<SourceListing> =>
+  listSourceKeys({ path, passwordPath, sealingKey: SEALING_KEY });
+const list = async (path: string, passwordPath?: string, sealingKey = SEALING_KEY): Promise<readonly SourceKey[]> =>
+  (await listSourceKeys({ path, passwordPath, sealingKey })).keys;
+const outcome = async (action: () => unknown): Promise<string> => {
   try {
-    action();
+    await action();
     return "done";
   } catch (error) {
     return error instanceof SignerError ? `${error.code}: ${error.detail}` : `defect: ${String(error)}`;
@@ -49,35 +52,37 @@ describe("a text file", () => {
     ["no last line feed", `${ONE}\n${TWO}`],
     ["carriage returns", `${ONE}\r\n${TWO}\r\n`],
     ["blanks around", `  ${ONE}\t\n \t${TWO} \n`],
-  ])("gives one key a line: %s", (_name, text) => {
-    const keys = list(write("keys.txt", text));
+  ])("gives one key a line: %s", async (_name, text) => {
+    const keys = await list(write("keys.txt", text));
     expect(keys.map((key) => key.name)).toEqual(["line 1", "line 2"]);
     expect(keys.flatMap(opened)).toEqual([ONE, TWO]);
   });
 
-  it("skips comments and empty lines, and still counts them", () => {
-    const keys = list(write("keys.txt", `# mine\r\n\r\n${ONE}\n   \n  # indented\n${TWO}\n\n`));
+  it("skips comments and empty lines, and still counts them", async () => {
+    const keys = await list(write("keys.txt", `# mine\r\n\r\n${ONE}\n   \n  # indented\n${TWO}\n\n`));
     expect(keys.map((key) => key.name)).toEqual(["line 3", "line 6"]);
     expect(keys.flatMap(opened)).toEqual([ONE, TWO]);
   });
 
-  it("passes on a line that is no key: the enclave says so by name", () => {
-    expect(opened(list(write("keys.txt", "garbage\n"))[0])).toEqual(["garbage"]);
+  it("passes on a line that is no key: the enclave says so by name", async () => {
+    expect(opened((await list(write("keys.txt", "garbage\n")))[0])).toEqual(["garbage"]);
   });
 
-  it("identifies a line by its content under the folder's key, wherever it stands", () => {
-    const [one, two] = digests(list(write("a.txt", `${ONE}\n${TWO}\n`)));
-    expect(digests(list(write("b.txt", `# new\n${TWO}\r\n${ONE}`)))).toEqual([two, one]);
+  it("identifies a line by its content under the folder's key, wherever it stands", async () => {
+    const [one, two] = digests(await list(write("a.txt", `${ONE}\n${TWO}\n`)));
+    expect(digests(await list(write("b.txt", `# new\n${TWO}\r\n${ONE}`)))).toEqual([two, one]);
     expect(one).not.toBe(two);
-    expect(digests(list(folder.path("a.txt"), undefined, new Uint8Array(32).fill(2)))).not.toContain(one);
+    expect(digests(await list(folder.path("a.txt"), undefined, new Uint8Array(32).fill(2)))).not.toContain(one);
     expect(one).toMatch(/^[0-9a-f]{64}$/);
   });
 
   it.each([
     ["is empty", ""],
     ["has comments only", "# nothing\n\n  \r\n"],
-  ])("is refused when it %s", (_name, text) => {
-    expect(outcome(() => list(write("keys.txt", text)))).toMatch(/^bad_request: --keys .*expected keystore files/);
+  ])("is refused when it %s", async (_name, text) => {
+    expect(await outcome(() => list(write("keys.txt", text)))).toMatch(
+      /^bad_request: --keys .*expected keystore files/,
+    );
   });
 });
 
@@ -90,8 +95,8 @@ describe("a folder of keystores", () => {
     return path;
   };
 
-  it("gives its *.json files by name, without deposit data", () => {
-    const keys = list(keystores(), write("password.txt", "secret"));
+  it("gives its *.json files by name, without deposit data", async () => {
+    const keys = await list(keystores(), write("password.txt", "secret"));
     expect(keys.map((key) => key.name)).toEqual(["a.json", "b.json"]);
     expect(keys.map(opened)).toEqual([
       ["content of a.json", "secret"],
@@ -99,29 +104,31 @@ describe("a folder of keystores", () => {
     ]);
   });
 
-  it("takes each password from a folder of <keystore>.txt", () => {
+  it("takes each password from a folder of <keystore>.txt", async () => {
     const path = keystores();
     const passwords = makeFolder("passwords");
     write("passwords/a.txt", "for a\n");
     write("passwords/b.txt", "für b");
-    expect(list(path, passwords).map(opened)).toEqual([
+    expect((await list(path, passwords)).map(opened)).toEqual([
       ["content of a.json", "for a\n"],
       ["content of b.json", "für b"],
     ]);
   });
 
-  it("misses a password only when the keystore must be opened", () => {
+  it("misses a password only when the keystore must be opened", async () => {
     const path = keystores();
     const passwords = makeFolder("passwords");
     write("passwords/b.txt", "for b");
-    const [a, b] = list(path, passwords);
-    expect(outcome(() => a?.request())).toMatch(/^bad_request: a\.json: expected its password in .*passwords\/a\.txt/);
+    const [a, b] = await list(path, passwords);
+    expect(await outcome(() => a?.request())).toMatch(
+      /^bad_request: a\.json: expected its password in .*passwords\/a\.txt/,
+    );
     expect(opened(b)).toEqual(["content of b.json", "for b"]);
   });
 
-  it("reads a password anew each time: it may have been corrected", () => {
+  it("reads a password anew each time: it may have been corrected", async () => {
     const password = write("password.txt", "wrong");
-    const [a] = list(keystores(), password);
+    const [a] = await list(keystores(), password);
     write("password.txt", "right");
     expect(opened(a)[1]).toBe("right");
   });
@@ -139,46 +146,84 @@ describe("a folder of keystores", () => {
       () => [folder.path("nowhere"), write("p", "x")],
       /--keys .*expected a readable file or folder/,
     ],
-  ])("is refused when %s", (_name, make, reason) => {
+  ])("is refused when %s", async (_name, make, reason) => {
     const [path, passwordPath] = make();
-    const refused = outcome(() => list(path, passwordPath));
+    const refused = await outcome(() => list(path, passwordPath));
     expect(refused).toMatch(/^bad_request: /);
     expect(refused).toMatch(reason);
   });
 
-  it("takes a keystore and a password up to their limits, and names what is larger", () => {
+  it("takes a keystore and a password up to their limits, and names what is larger", async () => {
     const path = makeFolder("keystores");
     write("keystores/a.json", Buffer.alloc(KEYSTORE_BYTES_MAX, "k"));
     const password = write("password.txt", Buffer.alloc(PASSWORD_BYTES_MAX, "p"));
-    expect(opened(list(path, password)[0]).map((text) => text.length)).toEqual([
+    expect(opened((await list(path, password))[0]).map((text) => text.length)).toEqual([
       KEYSTORE_BYTES_MAX,
       PASSWORD_BYTES_MAX,
     ]);
     write("password.txt", Buffer.alloc(PASSWORD_BYTES_MAX + 1, "p"));
-    const [key] = list(path, password);
-    expect(outcome(() => key?.request())).toMatch(
+    const [key] = await list(path, password);
+    expect(await outcome(() => key?.request())).toMatch(
       /^bad_request: .*password\.txt: expected at most 1024 bytes, got 1025/,
     );
     write("keystores/b.json", Buffer.alloc(KEYSTORE_BYTES_MAX + 1, "k"));
-    expect(outcome(() => list(path, password))).toMatch(
-      /^bad_request: .*b\.json: expected at most 16384 bytes, got 16385/,
-    );
+    const { keys, failures } = await listing(path, password);
+    expect(keys.map(({ name }) => name)).toEqual(["a.json"]);
+    expect(failures).toEqual([
+      { name: "b.json", reason: expect.stringMatching(/b\.json: expected at most 16384 bytes, got 16385/) },
+    ]);
   });
 
-  it("says which file cannot be read", () => {
+  it("names each file that cannot be read, and lists the rest", async () => {
+    const path = keystores();
+    makeFolder("keystores/folder.json");
+    symlinkSync(folder.path("gone"), folder.path("keystores/link.json"));
+    write("keystores/notes.json", Buffer.alloc(20_000, "n"));
+    execFileSync("mkfifo", [folder.path("keystores/pipe.json")]);
+    const odd = ["folder.json", "link.json", "notes.json", "pipe.json"];
+    if (process.getuid?.() !== 0) {
+      chmodSync(write("keystores/secret.json", "x"), 0o000);
+      odd.push("secret.json");
+    }
+    const { keys, failures } = await listing(path, write("p", "x"));
+    expect(keys.map(({ name }) => name)).toEqual(["a.json", "b.json"]);
+    expect(failures.map(({ name }) => name)).toEqual(odd);
+    for (const { name, reason } of failures) expect(reason).toContain(name);
+  });
+
+  it("does not open what is another file by now, or gone", async () => {
+    const path = keystores();
+    const [a, b] = await list(path, write("p", "x"));
+    write("keystores/a.json", "another");
+    rmSync(folder.path("keystores/b.json"));
+    expect(await outcome(() => a?.request())).toMatch(/^bad_request: a\.json: changed/);
+    expect(await outcome(() => b?.request())).toMatch(/^bad_request: .*b\.json: cannot be read/);
+    const [line] = await list(write("keys.txt", `${ONE}\n`));
+    write("keys.txt", `#\n${ONE}\n`);
+    expect(await outcome(() => line?.request())).toMatch(/^bad_request: .*line 1: changed/);
+  });
+
+  it("lets others have their turn while it lists many", async () => {
     const path = makeFolder("keystores");
-    symlinkSync(folder.path("gone"), folder.path("keystores/a.json"));
-    expect(outcome(() => list(path, write("p", "x")))).toMatch(/^bad_request: .*a\.json/);
-    const other = makeFolder("other");
-    makeFolder("other/a.json");
-    expect(outcome(() => list(other, folder.path("p")))).toMatch(/^bad_request: .*a\.json: cannot be read/);
+    for (let index = 0; index < 200; index += 1) write(`keystores/${index}.json`, "k");
+    let turns = 0;
+    const count = (): void => {
+      turns += 1;
+      if (turns < 1000) setImmediate(count);
+    };
+    setImmediate(count);
+    const { keys } = await listing(path, write("p", "x"));
+    const seen = turns;
+    turns = 1000;
+    expect(keys).toHaveLength(200);
+    expect(seen).toBeGreaterThanOrEqual(3);
   });
 
-  it.skipIf(process.getuid?.() === 0)("says when it may not be listed", () => {
+  it.skipIf(process.getuid?.() === 0)("says when it may not be listed", async () => {
     const path = keystores();
     chmodSync(path, 0o000);
     try {
-      expect(outcome(() => list(path, write("p", "x")))).toMatch(/^bad_request: /);
+      expect(await outcome(() => list(path, write("p", "x")))).toMatch(/^bad_request: /);
     } finally {
       chmodSync(path, 0o700);
     }

@@ -1,4 +1,5 @@
-import { statSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type KeyOrigin, type KeyStore, listStoredKeys, openKeyStore } from "#pool-manager/keys/key-store.ts";
 import type { SealedKey } from "#protocol/messages/control.ts";
@@ -53,7 +54,8 @@ describe("a key store", () => {
     store.markRegistered([key(1).pubkey]);
     store.save(key(1, 77), imported(2));
     expect(store.findImported(digest(2))).toEqual({ ...key(1, 77), registered: true });
-    expect(store.findImported(digest(1))).toBeUndefined();
+    // Both files lead to it: neither is opened again at the next start.
+    expect(store.findImported(digest(1))).toEqual({ ...key(1, 77), registered: true });
     expect(listStoredKeys(path)).toHaveLength(1);
   });
 
@@ -64,6 +66,68 @@ describe("a key store", () => {
     store.markRegistered([key(1).pubkey]);
     reopen();
     expect(store.generated().map(({ registered }) => registered)).toEqual([true, false, true]);
+  });
+
+  it("keeps a development key that is imported too", () => {
+    store.save(key(1), GENERATED);
+    store.save(key(1), imported(1));
+    expect(store.generated()).toEqual([key(1)]);
+    expect(store.findImported(digest(1))).toEqual(key(1));
+    store.save(key(2), imported(2));
+    store.save(key(2), GENERATED);
+    reopen();
+    expect(store.generated()).toEqual([key(1), key(2)]);
+    expect(listStoredKeys(path).map(({ origin }) => origin)).toEqual(["generated", "generated"]);
+  });
+
+  it("remembers that the set of development keys was complete", () => {
+    expect(store.isSetComplete()).toBe(false);
+    store.completeSet();
+    store.completeSet();
+    reopen();
+    expect(store.isSetComplete()).toBe(true);
+  });
+
+  it("takes over a file of before there were versions, which can also be listed as it is", () => {
+    const old = folder.path("old.sqlite");
+    const database = new DatabaseSync(old);
+    database.exec(`CREATE TABLE keys (sequence INTEGER PRIMARY KEY, pubkey BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL,
+      digest BLOB UNIQUE, registered INTEGER NOT NULL DEFAULT 0) STRICT`);
+    const insert = database.prepare("INSERT INTO keys (pubkey, sealed, digest, registered) VALUES (?, ?, ?, ?)");
+    insert.run(key(2).pubkey, key(2).sealed, digest(2), 1);
+    insert.run(key(1).pubkey, key(1).sealed, null, 0);
+    database.close();
+    const listed = [
+      { pubkey: key(2).pubkey, origin: "imported", registered: true },
+      { pubkey: key(1).pubkey, origin: "generated", registered: false },
+    ];
+    expect(listStoredKeys(old)).toEqual(listed);
+    const migrated = openKeyStore(old);
+    expect(migrated.findImported(digest(2))).toEqual({ ...key(2), registered: true });
+    expect(migrated.generated()).toEqual([key(1)]);
+    migrated.close();
+    expect(listStoredKeys(old)).toEqual(listed);
+  });
+
+  it("refuses a file of another version, and leaves it as it is", () => {
+    store.save(key(1), GENERATED);
+    store.close();
+    const database = new DatabaseSync(path);
+    database.exec("PRAGMA user_version = 2");
+    database.close();
+    for (const action of [() => openKeyStore(path), () => listStoredKeys(path)]) {
+      expect(action).toThrow(/expected version 1, got 2/);
+    }
+    const again = new DatabaseSync(path);
+    again.exec("PRAGMA user_version = 1");
+    again.close();
+    store = openKeyStore(path);
+    expect(store.generated()).toEqual([key(1)]);
+  });
+
+  it("lists nothing of an empty file", () => {
+    writeFileSync(folder.path("empty.sqlite"), "");
+    expect(listStoredKeys(folder.path("empty.sqlite"))).toEqual([]);
   });
 
   it("can be listed while it is open, and shows no secret", () => {

@@ -1,15 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SignerError } from "#protocol/errors.ts";
-import {
-  encodeFrame,
-  encodeFrameHeader,
-  FRAME_HEADER_BYTES,
-  FRAME_KINDS,
-  type Frame,
-  FrameDecoder,
-} from "#protocol/frame.ts";
+import { encodeFrameHeader, FRAME_HEADER_BYTES, FRAME_KINDS, type Frame, FrameDecoder } from "#protocol/frame.ts";
 import { FRAME_PAYLOAD_BYTES_MAX } from "#protocol/limits.ts";
+import { encodeFrame } from "../../helpers/encode-frame.ts";
 
 const anyFrame: fc.Arbitrary<Frame> = fc.record({
   kind: fc.constantFrom(...FRAME_KINDS),
@@ -61,13 +55,36 @@ describe("FrameDecoder", () => {
   });
 
   it("hands payloads over as Uint8Arrays whose slice is a copy", () => {
-    const stream = Buffer.from(
-      encodeFrame({ kind: "event", operation: 1, requestId: 0, payload: Buffer.from([1, 2]) }),
-    );
-    const payload = (new FrameDecoder().push(stream)[0] as Frame).payload;
-    const copy = payload.slice();
+    const stream = encodeFrame({ kind: "event", operation: 1, requestId: 0, payload: Buffer.from([1, 2]) });
+    const decoder = new FrameDecoder();
+    const [whole, inPieces] = [stream, stream.subarray(0, 13), stream.subarray(13)].flatMap((it) => decoder.push(it));
+    const copies = [whole, inPieces].map((frame) => frame?.payload.slice() as Uint8Array);
     stream.fill(0);
-    expect([Buffer.isBuffer(payload), ...copy]).toEqual([false, 1, 2]);
+    expect(copies.map((copy) => [Buffer.isBuffer(copy), ...copy])).toEqual([
+      [false, 1, 2],
+      [false, 1, 2],
+    ]);
+  });
+
+  it("gives a view on the chunk in which a frame lies whole", () => {
+    const stream = encodeFrame({ kind: "event", operation: 1, requestId: 0, payload: Buffer.from([1, 2]) });
+    const [frame] = new FrameDecoder().push(stream);
+    expect(frame?.payload.buffer).toBe(stream.buffer);
+  });
+
+  it("keeps no chunk of a frame that comes in pieces", () => {
+    const payload = Buffer.from(Array.from({ length: 300 }, (_, index) => index % 256));
+    const stream = encodeFrame({ kind: "request", operation: 1, requestId: 1, payload });
+    const decoder = new FrameDecoder();
+    const frames: Frame[] = [];
+    for (const byte of stream) {
+      const chunk = Buffer.from([byte]);
+      frames.push(...decoder.push(chunk));
+      chunk.fill(0xee); // shows in the frame when the chunk was kept
+    }
+    expect(frames.map(plain)).toEqual([
+      { kind: "request", operation: 1, requestId: 1, payload: new Uint8Array(payload) },
+    ]);
   });
 
   it("refuses to encode a larger one", () => {
@@ -94,6 +111,8 @@ describe("FrameDecoder", () => {
     ["kind", (bytes: Buffer) => bytes.writeUInt8(4, 5), /frame kind: expected 0..3, got 4/],
   ])("refuses a wrong %s before the payload comes", (_, change, message) => {
     expect(() => new FrameDecoder().push(header(change))).toThrow(message);
+    const decoder = new FrameDecoder();
+    expect(() => cut(header(change), [1]).map((chunk) => decoder.push(chunk))).toThrow(message);
   });
 
   it("flags a stream that ends inside a frame", () => {

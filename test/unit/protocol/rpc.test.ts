@@ -1,10 +1,18 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ERROR_CODES, SignerError } from "#protocol/errors.ts";
-import { encodeFrame, encodeFrameHeader } from "#protocol/frame.ts";
-import { FRAME_PAYLOAD_BYTES_MAX, IN_FLIGHT_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX } from "#protocol/limits.ts";
+import { encodeFrameHeader } from "#protocol/frame.ts";
+import {
+  FRAME_PAYLOAD_BYTES_MAX,
+  FRAME_TIMEOUT_MS,
+  IN_FLIGHT_PER_CONNECTION_MAX,
+  REQUEST_BYTES_IN_FLIGHT_MAX,
+  WRITE_BUFFER_BYTES_MAX,
+} from "#protocol/limits.ts";
 import {
   createRpcClient,
   type RpcClient,
@@ -14,6 +22,7 @@ import {
   serveRpc,
 } from "#protocol/rpc.ts";
 import { connectUnix, type Listener, listenUnix } from "#protocol/transport/hybrid.ts";
+import { encodeFrame } from "../../helpers/encode-frame.ts";
 import { makeSocketFolder, until } from "../../helpers/socket-folder.ts";
 
 const TIMEOUT = { timeoutMs: 5_000 };
@@ -25,14 +34,15 @@ let listener: Listener | undefined;
 let connections: RpcServerConnection[];
 let sockets: Socket[];
 let violations: SignerError[];
-let closedConnections: number;
+/** One entry for each connection that ended. */
+let closedConnections: true[];
 
 beforeEach(() => {
   folder = makeSocketFolder();
   connections = [];
   sockets = [];
   violations = [];
-  closedConnections = 0;
+  closedConnections = [];
 });
 
 afterEach(async () => {
@@ -41,15 +51,15 @@ afterEach(async () => {
 });
 
 const listen = async (handler: RpcHandler): Promise<void> => {
+  // This test's own: a connection may end after the test did.
+  const [ownViolations, ownClosed] = [violations, closedConnections];
   listener = await listenUnix(folder.path("s"), (socket) => {
     sockets.push(socket);
     connections.push(
       serveRpc(socket, {
         handler,
-        onViolation: (error) => violations.push(error),
-        onClose: () => {
-          closedConnections += 1;
-        },
+        onViolation: (error) => ownViolations.push(error),
+        onClose: () => ownClosed.push(true),
       }),
     );
   });
@@ -58,6 +68,7 @@ const listen = async (handler: RpcHandler): Promise<void> => {
 const connect = async (options?: RpcClientOptions): Promise<RpcClient> =>
   createRpcClient(await connectUnix(folder.path("s"), TIMEOUT), options);
 
+const ASKED = { kind: "request", operation: 1, requestId: 1 } as const;
 const code = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
     () => "resolved",
@@ -206,6 +217,85 @@ describe("bounds", () => {
     expect(await codes[0]).toBe("connection_lost");
   });
 
+  it.each([
+    ["empty answers", () => new Uint8Array(0)],
+    ["large answers", () => Buffer.alloc(FRAME_PAYLOAD_BYTES_MAX)],
+    ["refusals", () => new Promise<never>(() => undefined)],
+  ])("drops a peer that asks on and does not read its %s", async (_, handler) => {
+    await listen(handler);
+    const socket = await connectUnix(folder.path("s"), TIMEOUT);
+    socket.pause();
+    let ended = false;
+    socket.once("close", () => {
+      ended = true;
+    });
+    const requests = Buffer.concat(
+      Array.from({ length: 1_000 }, (_value, index) => encodeFrameHeader({ ...ASKED, requestId: index }, 0)),
+    );
+    let asked = 0;
+    let unsent = 0;
+    while (!ended && closedConnections.length === 0 && asked < 1_000_000) {
+      asked += 1_000;
+      unsent += 1;
+      socket.write(requests, () => {
+        unsent -= 1;
+      });
+      await until(() => unsent < 10 || ended || closedConnections.length === 1);
+      await sleep(0);
+    }
+    expect(closedConnections.length).toBe(1);
+    // Four times the requests in flight may wait unsent, and some more in the sockets' own buffers.
+    expect(asked).toBeLessThan(20 * IN_FLIGHT_PER_CONNECTION_MAX);
+    expect(violations).toEqual([]);
+    socket.destroy();
+  });
+
+  it("answers overloaded above the bytes of requests in flight", async () => {
+    const release: (() => void)[] = [];
+    await listen(async () => {
+      await new Promise<void>((resolve) => release.push(resolve));
+      return new Uint8Array(0);
+    });
+    const client = await connect();
+    const largest = Buffer.alloc(FRAME_PAYLOAD_BYTES_MAX);
+    const fitting = Math.floor(REQUEST_BYTES_IN_FLIGHT_MAX / largest.length);
+    const answers: Promise<string>[] = [];
+    for (let index = 0; index < fitting; index += 1) {
+      answers.push(code(client.request(1, largest, TIMEOUT)));
+      await until(() => release.length === index + 1); // the client's own bound on unsent bytes is lower
+    }
+    expect(await code(client.request(1, largest, TIMEOUT))).toBe("overloaded");
+    const small = code(client.request(1, bytes("still fits"), TIMEOUT));
+    await until(() => release.length === fitting + 1);
+    for (const resolve of release.splice(0)) resolve();
+    expect(new Set(await Promise.all([...answers, small]))).toEqual(new Set(["resolved"]));
+    const later = code(client.request(1, largest, TIMEOUT));
+    await until(() => release.length === 1);
+    release[0]?.();
+    expect(await later).toBe("resolved");
+  });
+
+  it("keeps no frame while its handler works", async () => {
+    setFlagsFromString("--expose-gc");
+    const collectGarbage = runInNewContext("gc") as () => void;
+    const payloads: WeakRef<ArrayBufferLike>[] = [];
+    const working: ((payload: Uint8Array) => void)[] = [];
+    await listen((_, payload) => {
+      payloads.push(new WeakRef(payload.buffer));
+      return new Promise((resolve) => working.push(resolve));
+    });
+    const client = await connect();
+    const answer = code(client.request(1, Buffer.alloc(100_000), TIMEOUT)); // larger than a chunk: has its own buffer
+    await until(() => payloads.length === 1);
+    for (let attempt = 0; attempt < 50 && payloads[0]?.deref() !== undefined; attempt += 1) {
+      await sleep(5);
+      collectGarbage();
+    }
+    expect(payloads[0]?.deref()).toBeUndefined();
+    working[0]?.(new Uint8Array(0));
+    expect(await answer).toBe("resolved");
+  });
+
   it("drops a peer that does not read events", async () => {
     await listen((_, payload) => payload);
     const socket = await connectUnix(folder.path("s"), TIMEOUT);
@@ -213,7 +303,7 @@ describe("bounds", () => {
     await until(() => connections.length === 1);
     const event = Buffer.alloc(FRAME_PAYLOAD_BYTES_MAX);
     for (let sent = 0; sent < 2 * WRITE_BUFFER_BYTES_MAX; sent += event.length) connections[0]?.event(1, event);
-    await until(() => closedConnections === 1);
+    await until(() => closedConnections.length === 1);
     socket.destroy();
   });
 });
@@ -269,6 +359,57 @@ describe("a peer that breaks the format", () => {
     socket.end(encodeFrameHeader({ kind: "request", operation: 1, requestId: 1 }, 50));
     await until(() => violations.length === 1);
     expect(violations[0]?.detail).toBe("stream ended inside a frame");
+  });
+
+  it.each([
+    ["header", encodeFrameHeader(ASKED, 50).subarray(0, 3), [new Uint8Array([50 + 8])]],
+    ["payload", encodeFrameHeader(ASKED, 50), [new Uint8Array(20), new Uint8Array(20)]],
+  ])("is left when it stays in a frame's %s, however it drips", async (_, start, drops) => {
+    await listen((_operation, payload) => payload);
+    const socket = await connectUnix(folder.path("s"), TIMEOUT);
+    await until(() => connections.length === 1);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      for (const piece of [start, ...drops]) {
+        const seen = sockets[0]?.bytesRead ?? 0;
+        socket.write(piece);
+        await vi.waitUntil(() => (sockets[0]?.bytesRead ?? 0) > seen, { interval: 0 });
+        expect(closedConnections.length).toBe(0);
+        vi.advanceTimersByTime(Math.ceil(FRAME_TIMEOUT_MS / (drops.length + 1)));
+      }
+      expect(closedConnections.length).toBe(1);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(violations.map(({ detail }) => detail)).toEqual([`frame: not whole within ${FRAME_TIMEOUT_MS} ms`]);
+    socket.destroy();
+  });
+
+  it("is not one whose frames overlap its writes, nor one that rests between frames", async () => {
+    await listen((_operation, payload) => payload);
+    const socket = await connectUnix(folder.path("s"), TIMEOUT);
+    socket.resume();
+    await until(() => connections.length === 1);
+    const frame = encodeFrame({ ...ASKED, payload: bytes("x") });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const write = async (piece: Uint8Array): Promise<void> => {
+      const seen = sockets[0]?.bytesRead ?? 0;
+      socket.write(piece);
+      await vi.waitUntil(() => (sockets[0]?.bytesRead ?? 0) > seen, { interval: 0 });
+    };
+    try {
+      await write(frame.subarray(0, 5));
+      for (let round = 0; round < 4; round += 1) {
+        vi.advanceTimersByTime(FRAME_TIMEOUT_MS - 1);
+        await write(Buffer.concat([frame.subarray(5), frame.subarray(0, 5)])); // one ends, the next begins
+      }
+      await write(frame.subarray(5));
+      vi.advanceTimersByTime(10 * FRAME_TIMEOUT_MS);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(closedConnections.length).toBe(0);
+    socket.destroy();
   });
 
   it("is left by a client that is sent a request", async () => {

@@ -80,7 +80,7 @@ describe("mergeIntoStore", () => {
   it.each(ROWS)("%s", async (_name, imported, expected) => {
     const { store, put, state } = memoryStore(never);
     put(OWN);
-    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, imported]], { createAbsent: false });
+    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, imported]], { mayCreate: () => false });
     expect(report).toEqual({ imported: [KEY_HEX], failures: [] });
     expect(state()).toEqual(expected);
   });
@@ -88,11 +88,32 @@ describe("mergeIntoStore", () => {
   it("creates an absent record only when told so", async () => {
     const { store, registers, state } = memoryStore(never);
     const states = [[KEY_HEX, { block: { slot: 5, signingRoot: root(1) }, control }]] as const;
-    const refused = await mergeIntoStore({ store, codec }, states, { createAbsent: false });
-    expect(refused.failures[0]?.reason).toContain("no record");
+    const refused = await mergeIntoStore({ store, codec }, states, { mayCreate: () => false });
+    expect(refused.failures[0]?.reason).toMatch(/record was lost.*restore the store.*docs\/slashing-protection\.md/);
     expect(registers.size).toBe(0);
-    await mergeIntoStore({ store, codec }, states, { createAbsent: true });
+    await mergeIntoStore({ store, codec }, states, { mayCreate: () => true });
     expect(state()).toEqual({ block: { slot: 5 }, control });
+  });
+
+  it("asks for each validator whether it may, and creates the others", async () => {
+    const { store, registers } = memoryStore(never);
+    const other = `0x${"bb".repeat(48)}`;
+    const states = [KEY_HEX, other].map((key) => [key, { block: { slot: 5 }, control }] as const);
+    const report = await mergeIntoStore({ store, codec }, states, { mayCreate: (pubkeyHex) => pubkeyHex === other });
+    expect(report).toMatchObject({ imported: [other], failures: [{ pubkey: KEY_HEX }] });
+    expect([...registers.keys()]).toEqual(["bb".repeat(48)]);
+  });
+
+  it("reports progress up to the last validator, failed or not", async () => {
+    const { store } = memoryStore(never);
+    const states = Array.from({ length: 2500 }, (_, index) => {
+      const key = `0x${index.toString(16).padStart(96, "0")}`;
+      return [key, { block: { slot: 5 }, control }] as const;
+    });
+    const done: number[] = [];
+    const mayCreate = (pubkeyHex: string): boolean => pubkeyHex.endsWith("0");
+    await mergeIntoStore({ store, codec }, states, { mayCreate, onProgress: (count) => done.push(count) });
+    expect(done).toEqual([1024, 2048, 2500]);
   });
 
   it("never overwrites a record that cannot be verified", async () => {
@@ -100,7 +121,7 @@ describe("mergeIntoStore", () => {
     const bad = codec.encode(KEY, OWN);
     bad[100] = 1;
     registers.set("aa".repeat(48), bad);
-    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { createAbsent: true });
+    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { mayCreate: () => true });
     expect(report.failures[0]?.reason).toContain("cannot be verified");
     expect(registers.get("aa".repeat(48))).toBe(bad);
   });
@@ -114,7 +135,7 @@ describe("mergeIntoStore", () => {
     });
     put(OWN);
     const states = [[KEY_HEX, { block: { slot: 15 }, control }]] as const;
-    expect((await mergeIntoStore({ store, codec }, states, { createAbsent: false })).failures).toEqual([]);
+    expect((await mergeIntoStore({ store, codec }, states, { mayCreate: () => false })).failures).toEqual([]);
     expect(state()).toEqual({ ...OWN, block: { slot: 20 } });
   });
 
@@ -124,14 +145,14 @@ describe("mergeIntoStore", () => {
   ] as const)("gives up on %s", async (_name, answer, reason) => {
     const { store, put } = memoryStore(() => answer);
     put(OWN);
-    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { createAbsent: false });
+    const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { mayCreate: () => false });
     expect(report.failures[0]?.reason).toContain(reason);
   });
 
   it("reports each validator of a page when the store cannot be read", async () => {
     const { store } = memoryStore(never);
     const broken = { ...store, getMany: () => Promise.reject(new SignerError("unavailable", "gone")) };
-    const report = await mergeIntoStore({ store: broken, codec }, [[KEY_HEX, OWN]], { createAbsent: true });
+    const report = await mergeIntoStore({ store: broken, codec }, [[KEY_HEX, OWN]], { mayCreate: () => true });
     expect(report).toEqual({ imported: [], failures: [{ pubkey: KEY_HEX, reason: "unavailable: gone" }] });
   });
 });

@@ -3,8 +3,9 @@ import { existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { dial, formatAddress } from "#protocol/transport/address.ts";
+import { dial } from "#protocol/transport/address.ts";
 import {
+  CONNECTIONS_PER_SOCKET_MAX,
   checkSocketPath,
   connectGuest,
   connectHost,
@@ -248,6 +249,31 @@ describe("listening", () => {
     expect(existsSync(folder.path("v"))).toBe(false);
   });
 
+  it("closes a connection above its bound and takes one again afterwards", async () => {
+    let taken = 0;
+    await keep(
+      listenUnix(folder.path("v"), (socket) => {
+        taken += 1;
+        socket.resume();
+      }),
+    );
+    const peers: Socket[] = [];
+    for (let index = 0; index < CONNECTIONS_PER_SOCKET_MAX; index += 1) {
+      peers.push(await connectUnix(folder.path("v"), TIMEOUT));
+    }
+    await until(() => taken === CONNECTIONS_PER_SOCKET_MAX);
+    const refused = await connectUnix(folder.path("v"), TIMEOUT);
+    refused.resume();
+    await once(refused, "close");
+    expect(taken).toBe(CONNECTIONS_PER_SOCKET_MAX);
+
+    peers.pop()?.destroy();
+    await sleep(20);
+    peers.push(await connectUnix(folder.path("v"), TIMEOUT));
+    await until(() => taken === CONNECTIONS_PER_SOCKET_MAX + 1);
+    for (const peer of peers) peer.destroy();
+  });
+
   it("survives a peer that resets", async () => {
     await keep(listenUnix(folder.path("v"), (socket) => void socket.write(Buffer.alloc(1 << 20))));
     const rude = await connectUnix(folder.path("v"), TIMEOUT);
@@ -280,11 +306,5 @@ describe("listening", () => {
   it("names any path that the kernel would not take", async () => {
     const path = folder.path("v").padEnd(SOCKET_PATH_BYTES_MAX + 1, "v");
     await expect(listenUnix(path, () => undefined)).rejects.toMatchObject({ code: "bad_request" });
-  });
-});
-
-describe("formatAddress", () => {
-  it("names kind, CID and port", () => {
-    expect(formatAddress({ kind: "hybrid", path: "/x", cid: 16, port: PORT })).toBe("hybrid:16:5000");
   });
 });
