@@ -8,9 +8,10 @@ import { startGateway } from "#gateway/server.ts";
 import { createPool } from "#pool";
 import { managerSocketPath } from "#pool-manager/config.ts";
 import { checkOwner, ensurePrivateFolder } from "#pool-manager/private-folder.ts";
-import { createLogger, LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
+import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
 import { notify, untilStopped } from "./lifetime.ts";
 import { integerBetween, runPathOf } from "./options.ts";
+import { createProcessLog } from "./process-log.ts";
 
 /** Values of {@link addGatewayOptions}. */
 export interface GatewayOptionValues {
@@ -96,11 +97,7 @@ export const gatewayCommand = (): Command =>
 
 const runGateway = async (values: GatewayOptionValues): Promise<void> => {
   const config = gatewayConfigOf(values);
-  const logger = createLogger({
-    process: "gateway",
-    level: values.logLevel,
-    write: (line) => process.stderr.write(line),
-  });
+  const { logger, exit } = createProcessLog("gateway", values.logLevel);
   const stopped = untilStopped();
   const now = () => performance.now();
   const managerSocket = managerSocketPath(claimRunFolder(values.data));
@@ -111,7 +108,7 @@ const runGateway = async (values: GatewayOptionValues): Promise<void> => {
   logger.info("stopping", { reason: await stopped });
   await gateway.drain();
   await pool.close();
-  process.exit(0);
+  await exit(0);
 };
 
 /**

@@ -16,5 +16,8 @@ export const notify = (notice: Notice): void => {
 /** What `pool` and `gateway` tell `up` over the IPC channel. */
 export type Notice =
   | { readonly kind: "opening"; readonly done: number; readonly total: number }
-  | { readonly kind: "pool-ready" }
+  | {
+      readonly kind: "pool-ready" /** the chain, where it is known */;
+      readonly genesisValidatorsRootHex?: string | undefined;
+    }
   | { readonly kind: "listening"; readonly url: string; readonly metricsUrl?: string };

@@ -1,12 +1,16 @@
 /** `testudo pool`: the pool-manager in the foreground. */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { createLocalLauncher } from "#pool-manager/launchers/local.ts";
 import { startPoolManager } from "#pool-manager/manager.ts";
-import { createLogger } from "#protocol/log.ts";
 import { WORKER_PATH } from "./enclave.ts";
 import { notify, untilStopped } from "./lifetime.ts";
 import { addPoolOptions, type PoolOptionValues, poolConfigOf, storePasswordOf } from "./options.ts";
+import { createProcessLog } from "./process-log.ts";
+
+/** Time that the other enclaves get after the first is ready, before the pool counts as ready without them. */
+const COMPLETE_MS = 10_000;
 
 /** The command. */
 export const poolCommand = (): Command =>
@@ -16,11 +20,7 @@ export const poolCommand = (): Command =>
 
 const runPool = async (values: PoolOptionValues): Promise<void> => {
   const config = poolConfigOf(values);
-  const logger = createLogger({
-    process: "pool-manager",
-    level: config.logLevel,
-    write: (line) => process.stderr.write(line),
-  });
+  const { logger, exit } = createProcessLog("pool-manager", config.logLevel);
   const stopped = untilStopped();
   const manager = await startPoolManager(config, {
     launcher: createLocalLauncher({ workerPath: WORKER_PATH, logLevel: config.logLevel }),
@@ -29,15 +29,16 @@ const runPool = async (values: PoolOptionValues): Promise<void> => {
     random: Math.random,
     onProgress: (progress) => notify({ kind: "opening", ...progress }),
   });
-  manager.ready.then(
-    () => notify({ kind: "pool-ready" }),
-    () => undefined, // raced below
-  );
+  const announce = async (): Promise<void> => {
+    await manager.ready;
+    await Promise.race([manager.complete, sleep(COMPLETE_MS)]);
+    notify({ kind: "pool-ready", genesisValidatorsRootHex: manager.genesisValidatorsRootHex });
+  };
   try {
-    await Promise.race([stopped, manager.ready.then(() => stopped)]);
+    await Promise.race([stopped, announce().then(() => stopped)]);
     logger.info("stopping", { reason: await stopped });
   } finally {
     await manager.stop();
   }
-  process.exit(0);
+  await exit(0);
 };

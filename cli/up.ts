@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { describeStore } from "#pool-manager/config.ts";
+import { fromHex, ROOT_BYTES } from "#protocol/bytes.ts";
 import { CID_FIRST } from "#protocol/limits.ts";
 import { createLogger } from "#protocol/log.ts";
 import { startChild } from "./child.ts";
@@ -54,11 +55,11 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
 
   const stopped = untilStopped();
   const progress = createProgress("opening keys");
-  const poolReady = Promise.withResolvers<void>();
+  const poolReady = Promise.withResolvers<Extract<Notice, { kind: "pool-ready" }>>();
   const listening = Promise.withResolvers<Listening>();
   const onNotice = (notice: Notice): void => {
     if (notice.kind === "opening") progress.update(notice.done, notice.total);
-    if (notice.kind === "pool-ready") poolReady.resolve();
+    if (notice.kind === "pool-ready") poolReady.resolve(notice);
     if (notice.kind === "listening") {
       address ??= notice;
       listening.resolve(notice);
@@ -76,7 +77,10 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
   const gateway = supervise("gateway", { ...modules, start: startGateway });
 
   const report = async (): Promise<void> => {
-    const [{ url, metricsUrl }] = await Promise.all([listening.promise, poolReady.promise]);
+    const [{ url, metricsUrl }, { genesisValidatorsRootHex: pinned }] = await Promise.all([
+      listening.promise,
+      poolReady.promise,
+    ]);
     progress.end();
     const hostAllowlist = hostAllowlistOf(values);
     const publicKeys = await fetchPublicKeys(url, { hostAllowlist, timeoutMs: KEYS_LISTED_MS });
@@ -86,7 +90,7 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
         url: usableUrl(url, hostAllowlist),
         listensAt: url,
         metricsUrl: metricsUrl && usableUrl(metricsUrl, hostAllowlist),
-        network,
+        network: { ...network, ...(pinned && { genesisValidatorsRoot: fromHex(pinned, ROOT_BYTES, "chain") }) },
         publicKeys,
         cids: Array.from({ length: values.enclaves }, (_, index) => CID_FIRST + index),
         dataPath: config.dataPath,

@@ -34,6 +34,10 @@ import { openSqliteStore, type SqliteSlashingStore } from "./store/sqlite-store.
 export interface PoolManager {
   /** Resolves when the first enclave is ready with all keys that open. Rejects when the keys cannot be read. */
   readonly ready: Promise<void>;
+  /** Resolves when every enclave is ready at the same time for the first time. */
+  readonly complete: Promise<void>;
+  /** The chain that the data folder protects; undefined until a custom network showed it. */
+  readonly genesisValidatorsRootHex: string | undefined;
   /** Drains all enclaves, ends them, and gives the data folder back. */
   stop(): Promise<void>;
 }
@@ -68,6 +72,7 @@ export const startPoolManager = async (
   const members: Member[] = [];
   const listeners: Listener[] = [];
   const ready = Promise.withResolvers<void>();
+  const complete = Promise.withResolvers<void>();
   let published: KeyList | undefined;
 
   const ring = createKeyRing(
@@ -121,6 +126,8 @@ export const startPoolManager = async (
     if (control !== undefined && view.status !== undefined) provisioner.note(control, view.status);
     if (view.state === "ready") {
       ready.resolve();
+      if (members.length === config.enclaves && members.every((each) => each.view.state === "ready"))
+        complete.resolve();
       if (control !== undefined && !(provisioner.isCurrent(control) && ring.current?.version === published?.version)) {
         reconcileInBackground();
       }
@@ -160,6 +167,10 @@ export const startPoolManager = async (
 
   return {
     ready: ready.promise,
+    complete: complete.promise,
+    get genesisValidatorsRootHex() {
+      return folder.installation.genesisValidatorsRootHex;
+    },
     stop: async () => {
       await Promise.all(members.map((member) => member.stop()));
       await publisher.close();

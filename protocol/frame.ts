@@ -52,10 +52,6 @@ export const encodeFrameHeader = (frame: Omit<Frame, "payload">, payloadBytes: n
   return header;
 };
 
-/** A whole frame in one buffer. */
-export const encodeFrame = (frame: Frame): Uint8Array =>
-  Buffer.concat([encodeFrameHeader(frame, frame.payload.length), frame.payload]);
-
 /** A frame whose payload is still coming. */
 interface PartialFrame {
   readonly head: Omit<Frame, "payload">;

@@ -6,7 +6,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { bytesEqual, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import { encodeMarker, type Marker, verifyMarker } from "#protocol/slashing/marker.ts";
+import {
+  DEVELOPMENT_CONFIG_VERSION,
+  DEVELOPMENT_MAC_KEY_ID,
+  encodeMarker,
+  type Marker,
+  verifyMarker,
+} from "#protocol/slashing/marker.ts";
 import { createRecordCodec } from "#protocol/slashing/record.ts";
 import { createGuard, type Guard, type GuardedKey, type GuardModules } from "./guard.ts";
 
@@ -51,9 +57,6 @@ export type ProtectionModules = Omit<GuardModules, "codec"> & {
   readonly wallClock: () => number;
 };
 
-/** Configuration version that development markers carry; sealed configurations bring their own. */
-const CONFIG_VERSION = 1;
-const MAC_KEY_ID = 1;
 /** Time for the store's first connection and its checks. */
 const DURABLE_WITHIN_MS = 5_000;
 const DURABLE_POLL_MS = 50;
@@ -61,8 +64,11 @@ const DURABLE_POLL_MS = 50;
 /** Makes the protection; nothing is read before `activate`. */
 export const createProtection = (options: ProtectionOptions, modules: ProtectionModules): Protection => {
   const { store } = modules;
-  const macKeys = { macKeys: new Map([[MAC_KEY_ID, options.macKey]]), writingKeyId: MAC_KEY_ID };
-  const expected = { ...options, configVersion: CONFIG_VERSION };
+  const macKeys = {
+    macKeys: new Map([[DEVELOPMENT_MAC_KEY_ID, options.macKey]]),
+    writingKeyId: DEVELOPMENT_MAC_KEY_ID,
+  };
+  const expected = { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION };
   const keys = new Map<string, GuardedKey>();
   let chain: { readonly root: Uint8Array; readonly guard: Guard } | undefined;
   let pinning: Promise<void> | undefined;

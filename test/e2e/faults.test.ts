@@ -2,7 +2,6 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { encodeFrame } from "#protocol/frame.ts";
 import { FRAME_PAYLOAD_BYTES_MAX } from "#protocol/limits.ts";
 import { encodeSignCommand, OPERATION_SIGN } from "#protocol/messages/sign.ts";
 import {
@@ -15,6 +14,7 @@ import {
   sign,
   signVerified,
 } from "../helpers/duties.ts";
+import { encodeFrame } from "../helpers/encode-frame.ts";
 import { connectRaw } from "../helpers/raw-enclave.ts";
 import { createTestbed, type Testudo } from "../helpers/testudo.ts";
 import { type Answer, sendTo } from "../unit/gateway/running-gateway.ts";

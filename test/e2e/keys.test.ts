@@ -94,7 +94,7 @@ describe("a folder of keystores", () => {
       status: "completed_with_errors",
       lastError: expect.stringMatching(/^1 key/),
     });
-    expect(testudo.command.stderr()).toMatch(/"key not loaded".*keystore-8\.json/);
+    await expect.poll(() => testudo.command.stderr()).toMatch(/"key not loaded".*keystore-8\.json/);
     await expect.poll(async () => (await listed()).length).toBe(5);
     await signVerified(testudo.url, keys[1]?.pubkey as string, vote(5));
     rmSync(join(folder, "keystore-8.json"));
