@@ -52,14 +52,7 @@ const install = () => {
   if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === digest) return;
 
   process.stderr.write("testudo: installing the locked dependencies (once, about half a minute) …\n");
-  const args = [
-    "ci",
-    "--ignore-scripts",
-    "--no-audit",
-    "--no-fund",
-    "--loglevel=error",
-    ...(dev ? [] : ["--omit=dev"]),
-  ];
+  const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
   // npm, when it started us, says where it is; otherwise it is looked up in PATH.
   const npm = process.env.npm_execpath;
   const [command, first] = npm?.endsWith(".js") ? [process.execPath, [npm]] : ["npm", []];
