@@ -125,7 +125,8 @@ const killUnderLoad = async (testudo: Testudo, firstTarget: number): Promise<Rea
   const { last } = load;
   const answered = new Map(last);
   await load.stop();
-  expect(load.outcomes.filter(({ status }) => ![0, 200].includes(status))).toEqual([]);
+  // The processes die within milliseconds of each other: one may still say that another is gone.
+  expect(load.outcomes.filter(({ status }) => ![0, 200, 503].includes(status))).toEqual([]);
   return answered;
 };
 
