@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { enclaveCommand } from "./enclave.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { keysCommand } from "./keys.ts";
+import { operatorCommand } from "./operator.ts";
 import { EXIT_USAGE, exitWithError } from "./output.ts";
 import { poolCommand } from "./pool.ts";
 import { slashingCommand } from "./slashing.ts";
@@ -29,7 +30,8 @@ const program = new Command("testudo")
   .addCommand(poolCommand())
   .addCommand(enclaveCommand())
   .addCommand(slashingCommand())
-  .addCommand(keysCommand());
+  .addCommand(keysCommand())
+  .addCommand(operatorCommand());
 
 /** `addCommand` takes a command as it is: what was set above does not reach it by itself. */
 const inherit = (command: Command): void => {

@@ -5,11 +5,20 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, tmpdir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { OPERATOR_KEY_BYTES } from "#enclave/operator/authority.ts";
+import {
+  DURABILITY_SYNTAX,
+  parseDurability,
+  redisSettingsProblem,
+  uniqueAddresses,
+} from "#enclave/slashing/redis-settings.ts";
 import { enclaveSocketPath, type PoolManagerConfig, type StoreLocation } from "#pool-manager/config.ts";
-import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
+import { readOperatorPublicKey } from "#pool-manager/operator-key.ts";
+import { fromHex, quote, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { CID_FIRST, ENCLAVES_MAX } from "#protocol/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
+import type { RedisAddress, RedisTopology } from "#protocol/messages/control.ts";
 import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { type Network, networkToJson } from "#protocol/signing/network.ts";
 import { checkSocketPath } from "#protocol/transport/hybrid.ts";
@@ -21,6 +30,7 @@ export interface PoolOptionValues extends StoreOptionValues {
   readonly keys?: string;
   readonly keysPasswordFile?: string;
   readonly clockBound: number | "off";
+  readonly operatorKey?: string;
   readonly logLevel: LogLevel;
 }
 
@@ -29,6 +39,9 @@ export interface StoreOptionValues {
   readonly data: string;
   readonly store: string;
   readonly storePasswordFile?: string;
+  readonly storeDurability?: string;
+  readonly storeNodes?: string;
+  readonly storeCa?: string;
   readonly network?: string;
   readonly preset?: string;
   readonly genesisValidatorsRoot?: string;
@@ -50,10 +63,14 @@ export const addStoreOptions = (command: Command): Command =>
     .option("--data <dir>", "data folder: development secrets, sealed keys, slashing protection", "./data")
     .option(
       "--store <where>",
-      "slashing protection store: sqlite (in the data folder) or redis://[user@]host[:port][/db]",
+      `slashing protection store: sqlite (in the data folder) or ${REDIS_SYNTAX}; rediss for TLS; ` +
+        "also redis+sentinel://host,host/<master name>[/db] and redis+cluster://host,host (docs/redis.md)",
       "sqlite",
     )
     .option("--store-password-file <file>", "file with the Redis password")
+    .option("--store-durability <level>", `of Redis: ${DURABILITY_SYNTAX} (default: aof-always)`)
+    .option("--store-nodes <host:port,…>", "further Redis servers: every replica; with Sentinel the primary, too")
+    .option("--store-ca <file>", "certificates in PEM that sign the Redis servers' (default: public ones)")
     .option(
       "--network <name|file>",
       "mainnet, hoodi, sepolia, gnosis, chiado, minimal, or a consensus config.yaml (default: mainnet)",
@@ -95,6 +112,7 @@ export const addPoolOptions = (command: Command): Command =>
       (text) => (text === "off" ? "off" : integerBetween(0, 1000)(text)),
       1,
     )
+    .option("--operator-key <0x…|file>", "the operator's public key (default: a development key in the data folder)")
     .addOption(new Option("--log-level <level>", "least urgent events to log").choices(LOG_LEVELS).default("info"));
 
 /** Resolves the network of the options. @throws SignerError `bad_request` */
@@ -110,25 +128,105 @@ export const networkOf = (values: StoreOptionValues): Network =>
     readFile: (path) => readFileSync(path, "utf8"),
   });
 
-/** Reads `--store`. @throws SignerError `bad_request` */
+/** Where the store is and how durable it has to be. @throws SignerError `bad_request` that names the option */
+export const storeOf = (values: StoreOptionValues): StoreLocation => {
+  const { storeDurability = "aof-always", storeNodes, storeCa } = values;
+  const named = storeLocationOf(values.store);
+  if (named.kind === "sqlite") {
+    if (values.storeDurability === undefined && storeNodes === undefined && storeCa === undefined) return named;
+    throw new SignerError("bad_request", "--store-durability, --store-nodes and --store-ca belong to a Redis --store");
+  }
+  const durability = parseDurability(storeDurability);
+  if (durability === undefined) {
+    throw new SignerError(
+      "bad_request",
+      `--store-durability: expected ${DURABILITY_SYNTAX}, got ${quote(storeDurability)}`,
+    );
+  }
+  if (storeCa !== undefined && named.tls === undefined) {
+    throw new SignerError("bad_request", "--store-ca: expected with TLS alone, that is with rediss in --store");
+  }
+  const nodes =
+    storeNodes === undefined ? [] : parseAddresses(storeNodes, { option: "--store-nodes", port: REDIS_PORT });
+  const { addresses, ...route } = named.route;
+  const location = {
+    ...named,
+    durability,
+    route: { ...route, addresses: uniqueAddresses([...addresses, ...nodes]) },
+    ...(storeCa !== undefined && { tls: { ca: readStoreCa(storeCa) } }),
+  };
+  const problem = redisSettingsProblem(location);
+  if (problem !== undefined) throw new SignerError("bad_request", problem);
+  return location;
+};
+
+/**
+ * Reads `--store` alone, which is enough to call the store by its name; {@link storeOf} has everything.
+ * @throws SignerError `bad_request`
+ */
 export const storeLocationOf = (text: string): StoreLocation => {
   if (text === "sqlite") return { kind: "sqlite" };
   const wrong = (problem: string): SignerError =>
-    new SignerError("bad_request", `--store: ${problem}; expected sqlite or redis://[user@]host[:port][/db]`);
-  if (text.startsWith("rediss://")) throw wrong("TLS to Redis is not there yet");
-  if (!text.startsWith("redis://") || !URL.canParse(text)) throw wrong("not understood");
-  const url = new URL(text);
-  if (url.password !== "")
-    throw wrong("a password on the command line is seen by everybody, use --store-password-file");
-  const database = url.pathname.length <= 1 ? "0" : url.pathname.slice(1);
-  if (url.hostname === "" || !/^\d{1,4}$/.test(database) || url.search !== "") throw wrong("not understood");
+    new SignerError("bad_request", `--store: ${problem}; expected sqlite or ${REDIS_SYNTAX}, see docs/redis.md`);
+  const parts = REDIS_URL.exec(text)?.groups;
+  if (parts === undefined) throw wrong("not understood");
+  const { secure, topology = "single", user = "", hosts = "", path = "" } = parts;
+  if (user.includes(":")) throw wrong("a password on the command line is seen by everybody, use --store-password-file");
+  const isSentinel = topology === "sentinel";
+  const names = path.split("/").slice(1);
+  const masterName = isSentinel ? names.shift() : undefined;
+  const database = names[0] === undefined || names[0] === "" ? "0" : names[0];
+  if (names.length > 1 || !/^\d{1,4}$/.test(database) || (isSentinel && !masterName)) throw wrong("not understood");
+  const port = isSentinel ? SENTINEL_PORT : REDIS_PORT;
+  const addresses = uniqueAddresses(parseAddresses(hosts, { option: "--store", port }));
   return {
     kind: "redis",
-    host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
-    port: url.port === "" ? 6379 : Number(url.port),
+    ...(addresses[0] as RedisAddress),
+    route: {
+      topology: topology as RedisTopology,
+      addresses,
+      seeds: addresses.length,
+      ...(masterName !== undefined && { masterName }),
+    },
+    durability: "aof-always",
+    ...(secure !== undefined && { tls: {} }),
     database: Number(database),
-    ...(url.username !== "" && { username: decodeURIComponent(url.username) }),
+    ...(user !== "" && { username: decodeUser(user) }),
   };
+};
+
+const REDIS_SYNTAX = "redis://[user@]host[:port][/db]";
+const REDIS_URL =
+  /^redis(?<secure>s)?(?:\+(?<topology>sentinel|cluster))?:\/\/(?:(?<user>[^@/]*)@)?(?<hosts>[^@/?#]+)(?<path>(?:\/[^?#]*)?)$/;
+/** Ports that Redis and its Sentinels listen on by default. */
+const REDIS_PORT = 6379;
+const SENTINEL_PORT = 26_379;
+
+const decodeUser = (text: string): string => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new SignerError("bad_request", "--store: the user is not URL-encoded");
+  }
+};
+
+/** `host[:port],…`; an IPv6 address stands in brackets. */
+const parseAddresses = (text: string, { option, port }: { option: string; port: number }): RedisAddress[] =>
+  text.split(",").map((part) => {
+    const [, bracketed, plain, digits] =
+      /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253}))(?::(\d{1,5}))?$/.exec(part) ?? [];
+    const host = bracketed ?? plain;
+    const number = digits === undefined ? port : Number(digits);
+    if (host !== undefined && number >= 1 && number <= 65_535) return { host, port: number };
+    throw new SignerError("bad_request", `${option}: expected host:port, got ${quote(part)}`);
+  });
+
+const readStoreCa = (file: string): string => {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new SignerError("bad_request", `--store-ca ${file}: cannot be read`, { cause });
+  }
 };
 
 /** The Redis password of `--store-password-file`; empty without one. The file's last newline is not part of it. */
@@ -167,9 +265,10 @@ export const poolConfigOf = (values: PoolOptionValues): PoolManagerConfig => {
     enclaves: values.enclaves,
     threads: values.threads ?? Math.max(1, Math.floor(availableParallelism() / values.enclaves)),
     network: networkToJson(network),
-    store: storeLocationOf(values.store),
+    store: storeOf(values),
     ...(values.clockBound !== "off" && { clockBoundEpochs: values.clockBound }),
     ...(values.keys !== undefined && { keysPath: resolve(values.keys) }),
+    ...(values.operatorKey !== undefined && { operatorKeyHex: operatorKeyHexOf(values.operatorKey) }),
     ...(values.keysPasswordFile !== undefined && { keysPasswordPath: resolve(values.keysPasswordFile) }),
     logLevel: values.logLevel,
   };
@@ -181,6 +280,9 @@ export const poolArguments = (values: PoolOptionValues): string[] => {
     data: values.data,
     store: values.store,
     "store-password-file": values.storePasswordFile,
+    "store-durability": values.storeDurability,
+    "store-nodes": values.storeNodes,
+    "store-ca": values.storeCa,
     network: values.network,
     preset: values.preset,
     "genesis-validators-root": values.genesisValidatorsRoot,
@@ -190,6 +292,7 @@ export const poolArguments = (values: PoolOptionValues): string[] => {
     keys: values.keys,
     "keys-password-file": values.keysPasswordFile,
     "clock-bound": values.clockBound,
+    "operator-key": values.operatorKey,
     "log-level": values.logLevel,
   };
   return Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
@@ -198,3 +301,6 @@ export const poolArguments = (values: PoolOptionValues): string[] => {
 /** Hex of a root for people, or what is known of it. */
 export const describeRoot = (root: Uint8Array | undefined): string =>
   root === undefined ? "unknown: the first one that a request carries is pinned" : toHex(root);
+
+const operatorKeyHexOf = (text: string): string =>
+  text.startsWith("0x") ? toHex(fromHex(text, OPERATOR_KEY_BYTES, "--operator-key")) : readOperatorPublicKey(text);

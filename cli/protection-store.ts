@@ -5,9 +5,16 @@
 
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { connectOptionsOf } from "#enclave/slashing/redis-channel.ts";
 import { createRedisStore } from "#enclave/slashing/redis-store.ts";
 import { createRemoteStore } from "#enclave/slashing/remote-store.ts";
-import { describeStore, REDIS_KEY_PREFIX, type StoreLocation, storeSocketPath } from "#pool-manager/config.ts";
+import {
+  describeStore,
+  REDIS_KEY_PREFIX,
+  type RedisLocation,
+  type StoreLocation,
+  storeSocketPath,
+} from "#pool-manager/config.ts";
 import {
   type DataFolderOptions,
   type FolderIdentity,
@@ -22,16 +29,11 @@ import { SignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS } from "#protocol/limits.ts";
 import type { Network } from "#protocol/signing/network.ts";
 import type { MacKeys } from "#protocol/slashing/mac.ts";
-import {
-  DEVELOPMENT_CONFIG_VERSION,
-  DEVELOPMENT_MAC_KEY_ID,
-  encodeMarker,
-  verifyMarker,
-} from "#protocol/slashing/marker.ts";
+import { DEVELOPMENT_CONFIG_VERSION, encodeMarker, newMarker, verifyMarker } from "#protocol/slashing/marker.ts";
 import { createRecordCodec, type RecordCodec, STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import { connectUnix } from "#protocol/transport/hybrid.ts";
-import { runPathOf, type StoreOptionValues, storeLocationOf, storePasswordOf } from "./options.ts";
+import { runPathOf, type StoreOptionValues, storeOf, storePasswordOf } from "./options.ts";
 
 /** An opened store with what is needed to read and write its records. */
 export interface OpenProtection {
@@ -54,16 +56,13 @@ export const openProtection = async (
   values: StoreOptionValues,
   { initialise, network }: { initialise: boolean; network: Network },
 ): Promise<OpenProtection> => {
-  const location = storeLocationOf(values.store);
+  const location = storeOf(values);
   const path = resolve(values.data);
   const expected = { path, store: describeStore(location), genesisValidatorsRoot: network.genesisValidatorsRoot };
   const { store, identity, close } = await openStore(values, { location, expected, mayCreate: initialise });
   try {
     const { secrets } = identity;
-    const macKeys = {
-      macKeys: new Map([[DEVELOPMENT_MAC_KEY_ID, secrets.macKey]]),
-      writingKeyId: DEVELOPMENT_MAC_KEY_ID,
-    };
+    const { macKeys } = secrets;
     const storeId = fromHex(identity.installation.storeIdHex, STORE_ID_BYTES, "store id");
     const marker = await readMarker(store, { identity, macKeys, network, initialise, storeId });
     const codec = createRecordCodec({ ...macKeys, genesisValidatorsRoot: marker.root, storeId });
@@ -133,20 +132,20 @@ const answers = async (socket: string): Promise<boolean> => {
 
 const openRedis = async (
   values: StoreOptionValues,
-  { host, port, database, username }: Extract<StoreLocation, { kind: "redis" }>,
+  { route, database, username, durability, tls }: RedisLocation,
 ): Promise<SlashingStore> => {
   const bytes = storePasswordOf(values);
   const password = Buffer.from(bytes).toString("utf8");
   bytes.fill(0);
   const store = createRedisStore({
-    connect: { host, port, db: database, username, ...(password !== "" && { password }) },
+    connect: { ...connectOptionsOf(route), tls, db: database, username, ...(password !== "" && { password }) },
     keyPrefix: REDIS_KEY_PREFIX,
-    durability: "aof-always",
+    durability,
   });
-  const durability = await store.ready(REDIS_READY_MS);
-  if (durability.ok) return store;
+  const state = await store.ready(REDIS_READY_MS);
+  if (state.ok) return store;
   await store.close();
-  throw new SignerError("unavailable", durability.reason);
+  throw new SignerError("unavailable", state.reason);
 };
 
 const readMarker = async (
@@ -179,8 +178,7 @@ const readMarker = async (
   if (known === undefined) {
     throw new SignerError("bad_request", "this network's chain is not known: say --genesis-validators-root");
   }
-  const createdUnixSeconds = Math.floor(Date.now() / 1000);
-  const marker = { storeId, genesisValidatorsRoot: known, configVersionMin: 0, createdUnixSeconds };
+  const marker = newMarker(storeId, { genesisValidatorsRoot: known, nowMs: Date.now() });
   const result = await store.compareAndSetMarker(undefined, encodeMarker(marker, macKeys));
   if (result.kind !== "stored") throw new SignerError("unavailable", "the marker could not be written, try again");
   return { root: known, created: true };

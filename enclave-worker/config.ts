@@ -2,9 +2,19 @@
 
 import { fromHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import type { StoreSettings } from "#protocol/messages/control.ts";
+import { REDIS_ADDRESSES_MAX } from "#protocol/limits.ts";
+import {
+  REDIS_TOPOLOGIES,
+  type RedisAddress,
+  type RedisRoute,
+  type RedisTls,
+  type RedisTopology,
+  type StoreSettings,
+} from "#protocol/messages/control.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
+import { OPERATOR_KEY_BYTES } from "./operator/authority.ts";
+import { DURABILITY_SYNTAX, parseDurability, redisSettingsProblem } from "./slashing/redis-settings.ts";
 import { KEY_PREFIX } from "./slashing/redis-store.ts";
 
 /** Checked settings. */
@@ -15,6 +25,8 @@ export interface EnclaveConfig {
   readonly storeId: Uint8Array;
   readonly store: StoreSettings;
   readonly initialiseStore: boolean;
+  /** Ed25519 public key of the operator, 32 bytes. */
+  readonly operatorKey: Uint8Array;
   /** 0..1000; undefined: no bound. */
   readonly clockBoundEpochs: number | undefined;
   /** 1..64. */
@@ -27,8 +39,9 @@ const THREADS_MAX = 64;
 
 /** @throws SignerError `bad_request` that names the member */
 export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
-  const members = (typeof settings === "object" && settings !== null ? settings : {}) as Record<string, unknown>;
-  const { storeIdHex, initialiseStore } = members;
+  const members = membersOf(settings);
+  const { storeIdHex, initialiseStore, operatorKeyHex } = members;
+  if (typeof operatorKeyHex !== "string") throw wrong("operatorKeyHex", "hex");
   if (typeof initialiseStore !== "boolean") throw wrong("initialiseStore", "true or false");
   if (typeof storeIdHex !== "string") throw wrong("storeIdHex", "hex");
   return {
@@ -37,6 +50,7 @@ export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
     storeId: fromHex(storeIdHex, STORE_ID_BYTES, "storeIdHex"),
     store: parseStore(members.store),
     initialiseStore,
+    operatorKey: fromHex(operatorKeyHex, OPERATOR_KEY_BYTES, "operatorKeyHex"),
     clockBoundEpochs:
       members.clockBoundEpochs === undefined
         ? undefined
@@ -46,15 +60,63 @@ export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
 };
 
 const parseStore = (value: unknown): StoreSettings => {
-  const store = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
+  const store = membersOf(value);
   if (store.kind === "sqlite") return { kind: "sqlite" };
   if (store.kind !== "redis") throw wrong("store.kind", "sqlite or redis");
   const { username, keyPrefix } = store;
   if (username !== undefined && typeof username !== "string") throw wrong("store.username", "text");
   if (typeof keyPrefix !== "string" || !KEY_PREFIX.test(keyPrefix)) throw wrong("store.keyPrefix", KEY_PREFIX.source);
   const database = integer(store.database, { name: "store.database", min: 0, max: 1023 });
-  return { kind: "redis", database, keyPrefix, ...(username !== undefined && { username }) };
+  const durability = store.durability === undefined ? undefined : parseDurability(store.durability);
+  if (store.durability !== undefined && durability === undefined) throw wrong("store.durability", DURABILITY_SYNTAX);
+  const route = store.route === undefined ? undefined : parseRoute(store.route);
+  const tls = store.tls === undefined ? undefined : parseTls(store.tls);
+  if (route === undefined) {
+    if (durability !== undefined || tls !== undefined) throw wrong("store.route", "one, with a level or TLS");
+  } else {
+    const problem = redisSettingsProblem({ route, durability: durability ?? "aof-always", database, tls });
+    if (problem !== undefined) throw new SignerError("bad_request", `enclave settings: store: ${problem}`);
+  }
+  return {
+    kind: "redis",
+    database,
+    keyPrefix,
+    ...(username !== undefined && { username }),
+    ...(route !== undefined && { route }),
+    ...(durability !== undefined && { durability }),
+    ...(tls !== undefined && { tls }),
+  };
 };
+
+/** Types only; `redisSettingsProblem` knows what belongs together. */
+const parseRoute = (value: unknown): RedisRoute => {
+  const { topology, addresses, seeds, masterName } = membersOf(value);
+  if (!REDIS_TOPOLOGIES.includes(topology as RedisTopology))
+    throw wrong("store.route.topology", "single, sentinel or cluster");
+  if (!Array.isArray(addresses)) throw wrong("store.route.addresses", "a list");
+  if (masterName !== undefined && typeof masterName !== "string") throw wrong("store.route.masterName", "text");
+  return {
+    topology: topology as RedisTopology,
+    addresses: addresses.map(parseAddress),
+    seeds: integer(seeds, { name: "store.route.seeds", min: 1, max: REDIS_ADDRESSES_MAX }),
+    ...(masterName !== undefined && { masterName }),
+  };
+};
+
+const parseAddress = (value: unknown): RedisAddress => {
+  const { host, port } = membersOf(value);
+  if (typeof host !== "string") throw wrong("store.route.addresses.host", "text");
+  return { host, port: integer(port, { name: "store.route.addresses.port", min: 1, max: 65_535 }) };
+};
+
+const parseTls = (value: unknown): RedisTls => {
+  const { ca } = membersOf(value);
+  if (ca !== undefined && typeof ca !== "string") throw wrong("store.tls.ca", "text");
+  return ca === undefined ? {} : { ca };
+};
+
+const membersOf = (value: unknown): Record<string, unknown> =>
+  (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
 
 const integer = (value: unknown, { name, min, max }: { name: string; min: number; max: number }): number => {
   if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;

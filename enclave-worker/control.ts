@@ -3,22 +3,27 @@
 import { randomBytes } from "node:crypto";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { SecretKey } from "@chainsafe/blst";
-import { toHex } from "#protocol/bytes.ts";
+import { ByteReader, toHex } from "#protocol/bytes.ts";
 import { SignerError, toSignerError } from "#protocol/errors.ts";
-import { SIGN_DEADLINE_MS_MAX } from "#protocol/limits.ts";
+import { PAGE_ENTRIES_MAX, SIGN_DEADLINE_MS_MAX } from "#protocol/limits.ts";
 import {
   decodeConfigure,
+  decodeMacKeys,
   decodeOpenKeystore,
   decodePubkeys,
   decodeSealedKeys,
   ENCLAVE_COUNTERS,
   type EnclaveCounter,
   encodeLoadReport,
+  encodeOperatorReport,
   encodeSealedKey,
   encodeStatus,
+  OPERATOR_FAILURES_MAX,
   type SealedKey,
 } from "#protocol/messages/control.ts";
 import type { SignCommand, SignOutcome } from "#protocol/messages/sign.ts";
+import { decodeEntries, encodeEntries } from "#protocol/messages/store.ts";
+import { decodeOperatorCommand } from "#protocol/operator/command.ts";
 import type { RpcHandler } from "#protocol/rpc.ts";
 import { parseEnclaveConfig } from "./config.ts";
 import { createEnclave, type Enclave, type EnclaveModules } from "./enclave.ts";
@@ -42,6 +47,13 @@ export interface Controller {
 /** Keys opened in one turn of the event loop: 32 × ≈130 µs, so that a reload does not hold up signing. */
 const KEYS_PER_TURN = 32;
 const DRAIN_POLL_MS = 10;
+/** What there is to say of the store before the settings came. */
+const NO_PROTECTION = {
+  problem: undefined,
+  genesisValidatorsRoot: undefined,
+  initialised: false,
+  commandSequence: 0,
+} as const;
 
 /** Makes the controller of an enclave that was not configured yet. */
 export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen">): Controller => {
@@ -137,15 +149,46 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
       if (phase.current === "provisioning") phase.advance("ready");
       return new Uint8Array();
     },
+    operate: async (_, payload) => {
+      const received = decodeOperatorCommand(payload);
+      const { written, unchanged, failures } = await configured().operator.execute(received);
+      modules.logger.info("operator command executed", {
+        command: received.command.command,
+        written,
+        unchanged,
+        failed: failures.length,
+      });
+      const named = failures.slice(0, OPERATOR_FAILURES_MAX);
+      return encodeOperatorReport({ written, unchanged, failed: failures.length, failures: named });
+    },
+    floors: (_, payload) => {
+      const page = new ByteReader(payload, "floors").u32("page");
+      const records = configured().protection.workshop().guard?.records() ?? [];
+      const entries = [...records].slice(page * PAGE_ENTRIES_MAX, (page + 1) * PAGE_ENTRIES_MAX);
+      return encodeEntries(entries.map(({ pubkey, record }) => ({ key: pubkey, value: record })));
+    },
+    keepFloors: (_, payload) => {
+      configured().operator.keepFloors(decodeEntries(payload));
+      return new Uint8Array();
+    },
+    macKeys: (_, payload) => {
+      configured().protection.acceptMacKeys(decodeMacKeys(payload).macKeys);
+      return new Uint8Array();
+    },
+    refresh: async () => {
+      await configured().protection.refresh();
+      return new Uint8Array();
+    },
     status: () => {
       enclave?.protection.refreshHealth();
-      const { problem, genesisValidatorsRoot, initialised } = enclave?.protection ?? { initialised: false };
+      const { problem, genesisValidatorsRoot, initialised, commandSequence } = enclave?.protection ?? NO_PROTECTION;
       return encodeStatus({
         phase: phase.current,
         keys: opened.size,
         ...(problem !== undefined && { storeProblem: problem }),
         ...(genesisValidatorsRoot !== undefined && { genesisValidatorsRootHex: toHex(genesisValidatorsRoot) }),
         storeInitialised: initialised,
+        commandSequence,
         inFlight,
         counters,
       });

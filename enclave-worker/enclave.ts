@@ -6,7 +6,7 @@ import { PublicKey, Signature, verify } from "@chainsafe/blst";
 import { SignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
-import type { DevelopmentSecrets, EnclaveCounter } from "#protocol/messages/control.ts";
+import type { DevelopmentSecrets, EnclaveCounter, RedisRoute } from "#protocol/messages/control.ts";
 import { assertPreset } from "#protocol/signing/preset.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import type { EnclaveConfig } from "./config.ts";
@@ -14,8 +14,13 @@ import { createEngine, type Engine } from "./engine/engine.ts";
 import { createArena } from "./keys/arena.ts";
 import { createKeySet, type KeySet } from "./keys/key-set.ts";
 import { createKeystoreOpener, type KeystoreOpener } from "./keys/keystore.ts";
+import { createAuthority } from "./operator/authority.ts";
+import { createOperator, type Operator } from "./operator/operator.ts";
+import { lastEpochToSign } from "./policy.ts";
 import { createPipeline, type Pipeline } from "./sign.ts";
 import { createProtection, type Protection } from "./slashing/protection.ts";
+import { connectOptionsOf } from "./slashing/redis-channel.ts";
+import { formatAddress } from "./slashing/redis-dial.ts";
 import { createRedisStore } from "./slashing/redis-store.ts";
 import { createRemoteStore } from "./slashing/remote-store.ts";
 
@@ -25,6 +30,7 @@ export interface Enclave {
   readonly opener: KeystoreOpener;
   readonly protection: Protection;
   readonly pipeline: Pipeline;
+  readonly operator: Operator;
   /** Key under which secrets rest in the data folder. */
   readonly sealingKey: Uint8Array;
   /** Signs with a loaded key and verifies; nothing leaves. @throws SignerError `internal` */
@@ -62,25 +68,36 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
       slotsPerEpoch: config.network.slotsPerEpoch,
       storeId: config.storeId,
       genesisValidatorsRoot: config.network.genesisValidatorsRoot,
-      macKey: secrets.macKey,
+      macKeys: secrets.macKeys,
       initialise: config.initialiseStore,
     },
     {
       store,
       now: modules.now,
       wallClock: modules.wallClock,
-      count: modules.count,
+      count: guardCounter(config, modules),
       onSuspect: (reason) => modules.logger.error("slashing store suspect, slashable duties are refused", { reason }),
     },
   );
   const { clockBoundEpochs, network } = config;
   const { isOpen, now, wallClock } = modules;
   const pipeline = createPipeline({ keys, engine, protection, network, clockBoundEpochs, isOpen, now, wallClock });
+  const operator = createOperator(
+    { storeId: config.storeId, slotsPerEpoch: network.slotsPerEpoch },
+    {
+      protection,
+      store,
+      authority: createAuthority(config.operatorKey),
+      wallClock,
+      lastSignableEpoch: () => lastEpochToSign({ clockBoundEpochs, network, wallClock }),
+    },
+  );
   return {
     keys,
     opener,
     protection,
     pipeline,
+    operator,
     sealingKey: secrets.sealingKey,
     selfTest: () => selfTest(keys, engine),
     close: async () => {
@@ -90,24 +107,44 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
   };
 };
 
+/** The guard counts a round trip for each compare-and-set. A Redis store counts its own: many share a pipeline. */
+const guardCounter =
+  ({ store }: EnclaveConfig, { count }: EnclaveModules): EnclaveModules["count"] =>
+  (counter) => {
+    if (store.kind !== "redis" || counter !== "storeRoundTrips") count(counter);
+  };
+
+/** The parent's end of a store's connection is a relay to one address of the operator's list, and nothing else. */
 const openStore = (
   { store }: EnclaveConfig,
   { storePassword }: DevelopmentSecrets,
-  { connectParent }: EnclaveModules,
+  { connectParent, count }: EnclaveModules,
 ): SlashingStore => {
-  const connect = (port: number) => () => connectParent(port, { timeoutMs: CONNECT_TIMEOUT_MS });
-  if (store.kind === "sqlite") return createRemoteStore({ connect: connect(PORT_EGRESS_STORE) });
+  const connect = (port: number) => connectParent(port, { timeoutMs: CONNECT_TIMEOUT_MS });
+  if (store.kind === "sqlite") return createRemoteStore({ connect: () => connect(PORT_EGRESS_STORE) });
+  const { route = ONE_SERVER } = store;
+  const names = route.addresses.map(formatAddress);
   return createRedisStore({
     connect: {
-      connector: connect(PORT_EGRESS_REDIS),
+      ...connectOptionsOf(route),
+      connector: async (address) => {
+        const index = names.indexOf(formatAddress(address));
+        if (index >= 0) return connect(PORT_EGRESS_REDIS + index);
+        throw new Error(`${formatAddress(address)} may not be reached`);
+      },
+      tls: store.tls,
       db: store.database,
       username: store.username,
       ...(storePassword.length > 0 && { password: Buffer.from(storePassword).toString("utf8") }),
     },
     keyPrefix: store.keyPrefix,
-    durability: "aof-always",
+    durability: store.durability ?? "aof-always",
+    onRoundTrip: () => count("storeRoundTrips"),
   });
 };
+
+/** What stands for the server when the settings do not name it. */
+const ONE_SERVER: RedisRoute = { topology: "single", addresses: [{ host: "127.0.0.1", port: 6379 }], seeds: 1 };
 
 const selfTest = async (keys: KeySet, engine: Engine): Promise<void> => {
   const pubkey = keys.pubkeys().at(0);

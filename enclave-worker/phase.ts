@@ -16,11 +16,19 @@ const KEY_OPERATIONS = [
   "open",
 ] as const satisfies ControlOperation[];
 
+const OPERATOR_OPERATIONS = [
+  "operate",
+  "floors",
+  "keepFloors",
+  "refresh",
+  "macKeys",
+] as const satisfies ControlOperation[];
+
 /** Control operations that each phase accepts. `status` and `drain` are always welcome. */
 const ACCEPTED = {
   booting: ["configure", "status", "drain"],
-  provisioning: [...KEY_OPERATIONS, "status", "drain"],
-  ready: [...KEY_OPERATIONS, "status", "drain"],
+  provisioning: [...KEY_OPERATIONS, ...OPERATOR_OPERATIONS, "status", "drain"],
+  ready: [...KEY_OPERATIONS, ...OPERATOR_OPERATIONS, "status", "drain"],
   draining: ["status", "drain"],
 } as const satisfies Record<EnclavePhase, readonly ControlOperation[]>;
 

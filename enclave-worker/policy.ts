@@ -8,6 +8,7 @@ import { toHex } from "#protocol/bytes.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
 import type { Network } from "#protocol/signing/network.ts";
+import { lastSignableEpoch } from "./slashing/recovery.ts";
 
 /** A refusal. */
 export type Denied = Extract<SignOutcome, { kind: "denied" }>;
@@ -30,19 +31,23 @@ export const anotherChain = (named: Uint8Array, own: Uint8Array | undefined): De
 
 /** Refuses a block or attestation later than now + the bound; undefined: within it, or the genesis time is unknown. */
 export const checkClockBound = (duty: Duty, options: ClockBoundOptions): Denied | undefined => {
-  const { clockBoundEpochs, network } = options;
-  if (duty.kind === "other" || clockBoundEpochs === undefined || network.genesisTimeSeconds === undefined) {
-    return undefined;
-  }
-  const slotEpoch = Math.floor(duty.slot / network.slotsPerEpoch);
+  const last = lastEpochToSign(options);
+  if (duty.kind === "other" || last === undefined) return undefined;
+  const slotEpoch = Math.floor(duty.slot / options.network.slotsPerEpoch);
   const epoch = duty.kind === "block" ? slotEpoch : Math.max(slotEpoch, duty.targetEpoch);
-  const current = currentEpoch(network.genesisTimeSeconds, options);
-  if (epoch <= current + clockBoundEpochs) return undefined;
+  if (epoch <= last) return undefined;
   return {
     kind: "denied",
     rule: "beyond_clock_bound",
-    detail: `epoch ${epoch} is later than the present epoch ${current} + ${clockBoundEpochs}`,
+    detail: `epoch ${epoch} is later than ${last}, the last that may be signed now`,
   };
+};
+
+/** The last epoch that may be signed now; undefined where the genesis time is not known or there is no bound. */
+export const lastEpochToSign = (options: ClockBoundOptions): number | undefined => {
+  const { clockBoundEpochs, network } = options;
+  if (clockBoundEpochs === undefined || network.genesisTimeSeconds === undefined) return undefined;
+  return lastSignableEpoch(currentEpoch(network.genesisTimeSeconds, options), clockBoundEpochs);
 };
 
 const currentEpoch = (genesisTimeSeconds: number, { network, wallClock }: ClockBoundOptions): number => {

@@ -1,18 +1,26 @@
 /** Settings of the pool-manager, made by the command line. */
 
 import type { LogLevel } from "#protocol/log.ts";
+import type { RedisDurability, RedisRoute, RedisTls } from "#protocol/messages/control.ts";
 import type { NetworkJson } from "#protocol/signing/network.ts";
 
 /** Where the slashing store is. */
-export type StoreLocation =
-  | { readonly kind: "sqlite" }
-  | {
-      readonly kind: "redis";
-      readonly host: string;
-      readonly port: number;
-      readonly database: number;
-      readonly username?: string;
-    };
+export type StoreLocation = { readonly kind: "sqlite" } | RedisLocation;
+
+/** One Redis server, a primary that Sentinels name, or a cluster. */
+export interface RedisLocation {
+  readonly kind: "redis";
+  /** The first address of {@link RedisLocation.route}. */
+  readonly host: string;
+  readonly port: number;
+  /** Every address that enclaves may reach. */
+  readonly route: RedisRoute;
+  readonly durability: RedisDurability;
+  /** Undefined: no TLS. */
+  readonly tls?: RedisTls;
+  readonly database: number;
+  readonly username?: string;
+}
 
 /** Everything but secrets; travels as JSON to the pool-manager's process. */
 export interface PoolManagerConfig {
@@ -30,6 +38,8 @@ export interface PoolManagerConfig {
   /** Folder of keystores or text file; undefined: development keys of the data folder. */
   readonly keysPath?: string;
   readonly keysPasswordPath?: string;
+  /** Ed25519 public key of the operator, 32 bytes of hex; undefined: the development key of the data folder. */
+  readonly operatorKeyHex?: string;
   readonly logLevel: LogLevel;
 }
 
@@ -39,8 +49,15 @@ export const DEVELOPMENT_KEYS = 16;
 export const REDIS_KEY_PREFIX = "testudo";
 
 /** How an {@link StoreLocation} is called in the data folder and in messages; no credentials. */
-export const describeStore = (store: StoreLocation): string =>
-  store.kind === "sqlite" ? "sqlite" : `redis://${store.host}:${store.port}/${store.database}`;
+export const describeStore = (store: StoreLocation): string => {
+  if (store.kind === "sqlite") return "sqlite";
+  const scheme = store.tls === undefined ? "redis" : "rediss";
+  // Sentinels come and go; the name of what they watch stays.
+  const { topology, masterName } = store.route;
+  if (topology === "sentinel") return `${scheme}+sentinel://${masterName}/${store.database}`;
+  const where = `${store.host}:${store.port}`;
+  return topology === "cluster" ? `${scheme}+cluster://${where}` : `${scheme}://${where}/${store.database}`;
+};
 
 /** Unix socket at which gateways follow the pool. */
 export const managerSocketPath = (runPath: string): string => `${runPath}/manager.sock`;

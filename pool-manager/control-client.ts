@@ -1,21 +1,28 @@
 /** The pool-manager's end of an enclave's control port, one typed function per operation. */
 
+import { ByteWriter } from "#protocol/bytes.ts";
 import { PAGE_ENTRIES_MAX, PORT_CONTROL } from "#protocol/limits.ts";
 import {
   CONTROL_OPERATIONS,
   type DevelopmentSecrets,
   decodeLoadReport,
+  decodeOperatorReport,
   decodeSealedKey,
   decodeStatus,
   type EnclaveSettings,
   type EnclaveStatus,
   encodeConfigure,
+  encodeMacKeys,
   encodePubkeys,
   encodeSealedKeys,
   type LoadReport,
+  type OperatorReport,
   type SealedKey,
 } from "#protocol/messages/control.ts";
+import { decodeEntries, encodeEntries } from "#protocol/messages/store.ts";
 import { createRpcClient } from "#protocol/rpc.ts";
+import type { MacKeys } from "#protocol/slashing/mac.ts";
+import type { StoreEntry } from "#protocol/slashing/store.ts";
 import { dial } from "#protocol/transport/address.ts";
 
 /** Commands an enclave. Every function fails with a SignerError when the enclave does or is gone. */
@@ -31,6 +38,15 @@ export interface ControlClient {
   /** Lets the activated keys sign. */
   open(): Promise<void>;
   status(): Promise<EnclaveStatus>;
+  /** Executes an operator command, as the operator's bytes. */
+  operate(command: Uint8Array): Promise<OperatorReport>;
+  /** A page of the newest records that the enclave has seen; empty behind the last. */
+  floors(page: number): Promise<StoreEntry[]>;
+  keepFloors(entries: readonly StoreEntry[]): Promise<void>;
+  /** Gives the enclave the accepted MAC keys anew. */
+  macKeys(keys: MacKeys): Promise<void>;
+  /** Reads records and marker again. */
+  refresh(): Promise<void>;
   /** Returns when nothing is in flight any more. */
   drain(): Promise<void>;
   /** Key openings under way. */
@@ -49,6 +65,8 @@ const OPEN_MS = 60_000;
 const LOAD_PAGE_MS = 30_000;
 /** Time for reading (and registering) all records. */
 const ACTIVATE_MS = 120_000;
+/** Time for an operator command on every record of a large store. */
+const OPERATE_MS = 600_000;
 /** Longer than any request may take (`SIGN_DEADLINE_MS_MAX`). */
 const DRAIN_MS = 15_000;
 
@@ -102,6 +120,15 @@ export const connectControl = async (
     open: () => command(CONTROL_OPERATIONS.open, nothing, QUICK_MS),
     activate: () => command(CONTROL_OPERATIONS.activate, nothing, ACTIVATE_MS),
     status: async () => decodeStatus(await rpc.request(CONTROL_OPERATIONS.status, nothing, { timeoutMs: STATUS_MS })),
+    operate: async (payload) =>
+      decodeOperatorReport(await rpc.request(CONTROL_OPERATIONS.operate, payload, { timeoutMs: OPERATE_MS })),
+    floors: async (page) => {
+      const payload = new ByteWriter().u32(page).finish();
+      return decodeEntries(await rpc.request(CONTROL_OPERATIONS.floors, payload, { timeoutMs: QUICK_MS }));
+    },
+    keepFloors: (entries) => command(CONTROL_OPERATIONS.keepFloors, encodeEntries(entries), QUICK_MS),
+    macKeys: (keys) => command(CONTROL_OPERATIONS.macKeys, encodeMacKeys(keys), QUICK_MS),
+    refresh: () => command(CONTROL_OPERATIONS.refresh, nothing, ACTIVATE_MS),
     drain: () => command(CONTROL_OPERATIONS.drain, nothing, DRAIN_MS),
     get opening() {
       return opening;

@@ -16,8 +16,10 @@ import {
   existsSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -26,6 +28,8 @@ import { DatabaseSync } from "node:sqlite";
 import { fromHex, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
+import type { MacKeys } from "#protocol/slashing/mac.ts";
+import { DEVELOPMENT_MAC_KEY_ID } from "#protocol/slashing/marker.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import { checkOwner, ensurePrivateFolder } from "./private-folder.ts";
 
@@ -39,12 +43,15 @@ export interface Installation {
   readonly storeInitialised: boolean;
   /** The chain; absent until a custom network shows its root. */
   readonly genesisValidatorsRootHex?: string;
+  /** Id of the MAC key that writes; absent: 1. */
+  readonly macKeyId?: number;
 }
 
-/** Development secrets, 32 bytes each. */
+/** Development secrets. */
 export interface FolderSecrets {
   readonly sealingKey: Uint8Array;
-  readonly macKey: Uint8Array;
+  /** All MAC keys of the folder, by id, 32 bytes each, and the one that writes. */
+  readonly macKeys: MacKeys;
 }
 
 /** Who an installation is, as another process may read it. */
@@ -60,6 +67,10 @@ export interface DataFolder extends FolderIdentity {
   readonly isNew: boolean;
   /** Remembers that the store is initialised, and for which chain. */
   recordInitialised(genesisValidatorsRootHex: string): void;
+  /** Makes another MAC key, accepted beside the others from now on. @returns its id */
+  addMacKey(): number;
+  /** Remembers which MAC key writes, and removes all others: every record is written under it. */
+  retireMacKeys(writingKeyId: number): void;
   /** Path of the sealed keys' database. */
   readonly keysPath: string;
   /** Path of the embedded slashing store. */
@@ -79,6 +90,7 @@ export interface DataFolderOptions {
 
 const INSTALLATION_FILE = "installation.json";
 const SECRET_BYTES = 32;
+const FIRST_MAC_KEY = DEVELOPMENT_MAC_KEY_ID;
 const MODE_PRIVATE = 0o600;
 /** Rights of group and others. */
 const MODE_OTHERS = 0o077;
@@ -87,8 +99,10 @@ const SQLITE_BUSY = 5;
 /** Files of earlier starts, perhaps under a wider umask; each with what SQLite puts beside it. */
 const DATABASES = ["lock", "keys.sqlite", "slashing.sqlite"] as const;
 const DATABASE_ENDINGS = ["", "-wal", "-shm", "-journal"] as const;
-/** Below `secrets/`, in the order of {@link FolderSecrets}. */
+/** Below `secrets/`, made with the folder. */
 const SECRET_FILES = ["sealing.key", "mac.key"] as const;
+/** The first MAC key is `mac.key`, later ones have their id in the name. */
+const MAC_KEY_FILE = /^mac(?:-(\d{1,5}))?\.key$/;
 
 /**
  * Opens or makes a data folder; `mayCreate: false` only opens.
@@ -108,17 +122,34 @@ export const openDataFolder = (options: DataFolderOptions, { mayCreate = true } 
     closeToOthers(path);
     if (installation.store === "sqlite") makeFile(join(path, "slashing.sqlite"));
     const secretsPath = join(path, "secrets");
-    const secrets = isNew ? makeSecrets(secretsPath) : readSecrets(secretsPath);
+    if (isNew) makeSecrets(secretsPath);
+    let secrets = readSecrets(secretsPath, installation);
     if (isNew) writePrivately(file, JSON.stringify(installation, null, 2));
     return {
       path,
-      secrets,
+      get secrets() {
+        return secrets;
+      },
       isNew,
       get installation() {
         return installation;
       },
       recordInitialised: (genesisValidatorsRootHex) => {
         if (!installation.storeInitialised) installation = recordInitialised(path, genesisValidatorsRootHex);
+      },
+      addMacKey: () => {
+        const id = Math.max(...secrets.macKeys.macKeys.keys()) + 1;
+        writePrivately(join(secretsPath, `mac-${id}.key`), randomBytes(SECRET_BYTES));
+        secrets = readSecrets(secretsPath, installation);
+        return id;
+      },
+      retireMacKeys: (writingKeyId) => {
+        installation = { ...readInstallation(file), macKeyId: writingKeyId };
+        writePrivately(file, JSON.stringify(installation, null, 2));
+        for (const id of secrets.macKeys.macKeys.keys()) {
+          if (id !== writingKeyId) rmSync(join(secretsPath, macKeyFile(id)), { force: true });
+        }
+        secrets = readSecrets(secretsPath, installation);
       },
       keysPath: join(path, "keys.sqlite"),
       slashingPath: join(path, "slashing.sqlite"),
@@ -139,7 +170,7 @@ export const readDataFolder = (options: DataFolderOptions): FolderIdentity => {
   checkOwner(options.path, "data folder");
   const installation = readInstallation(join(options.path, INSTALLATION_FILE));
   checkInstallation(installation, options);
-  return { installation, secrets: readSecrets(join(options.path, "secrets")) };
+  return { installation, secrets: readSecrets(join(options.path, "secrets"), installation) };
 };
 
 /**
@@ -259,20 +290,26 @@ const describeChain = (rootHex: string): string => {
 };
 
 /** Makes the secrets of a new folder; a first start that broke off may have made some. */
-const makeSecrets = (folder: string): FolderSecrets => {
+const makeSecrets = (folder: string): void => {
   ensurePrivateFolder(folder, "data folder");
   for (const name of SECRET_FILES) {
     const file = join(folder, name);
     if (!existsSync(file)) writePrivately(file, randomBytes(SECRET_BYTES));
   }
-  return readSecrets(folder);
 };
 
 /** Reads secrets, and never makes any: under new ones neither sealed keys nor slashing records could be read. */
-const readSecrets = (folder: string): FolderSecrets => {
-  const [sealingKey, macKey] = SECRET_FILES.map((name) => readSecret(join(folder, name)));
-  return { sealingKey, macKey } as FolderSecrets;
+const readSecrets = (folder: string, { macKeyId = FIRST_MAC_KEY }: Installation): FolderSecrets => {
+  const sealingKey = readSecret(join(folder, "sealing.key"));
+  const macKeys = new Map([[macKeyId, readSecret(join(folder, macKeyFile(macKeyId)))]]);
+  for (const name of readdirSync(folder)) {
+    const match = MAC_KEY_FILE.exec(name);
+    if (match !== null) macKeys.set(Number(match[1] ?? FIRST_MAC_KEY), readSecret(join(folder, name)));
+  }
+  return { sealingKey, macKeys: { macKeys, writingKeyId: macKeyId } };
 };
+
+const macKeyFile = (id: number): string => (id === FIRST_MAC_KEY ? "mac.key" : `mac-${id}.key`);
 
 const readSecret = (file: string): Uint8Array => {
   let secret: Uint8Array;

@@ -9,6 +9,7 @@ import { SignerError } from "#protocol/errors.ts";
 import { KEYS_MAX, PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import { decodeStatus } from "#protocol/messages/control.ts";
 import { SOCKET_PATH_BYTES_MAX } from "#protocol/transport/hybrid.ts";
+import type { SlashingStatus } from "./operator.ts";
 import { MEMBER_STATES, type MemberState, type MemberView, type ReloadStatus } from "./pool-port.ts";
 
 /** Operations that a gateway asks of the manager. */
@@ -19,6 +20,10 @@ export const MANAGER_OPERATIONS = {
   reload: 2,
   /** Empty; answers a {@link ReloadStatus}. */
   reloadStatus: 3,
+  /** An operator command (`#protocol/operator/command.ts`); answers an `OperatorReport`. */
+  operate: 4,
+  /** Empty; answers a {@link SlashingStatus}. */
+  slashingStatus: 5,
 } as const;
 
 /** Events that the manager pushes to a subscriber. */
@@ -63,6 +68,22 @@ const RELOAD_STATES = [
   "completed_with_errors",
   "failed",
 ] as const satisfies ReloadStatus["status"][];
+
+/** JSON of a {@link SlashingStatus}. */
+export const encodeSlashingStatus = (status: SlashingStatus): Uint8Array => encodeJson(status);
+
+/** @throws SignerError `protocol_violation` */
+export const decodeSlashingStatus = (payload: Uint8Array): SlashingStatus => {
+  const value = readObject(payload, {
+    what: "slashing status",
+    names: ["storeIdHex", "commandSequence", "nextMacKeyId"],
+  });
+  return {
+    storeIdHex: readText(value.storeIdHex, "storeIdHex"),
+    commandSequence: readCount(value.commandSequence, "commandSequence"),
+    nextMacKeyId: readCount(value.nextMacKeyId, "nextMacKeyId"),
+  };
+};
 
 /** JSON of a {@link MembersEvent}. */
 export const encodeMembers = (event: MembersEvent): Uint8Array => encodeJson(event);

@@ -23,6 +23,7 @@ import { listSourceKeys } from "./keys/key-source.ts";
 import { openKeyStore } from "./keys/key-store.ts";
 import type { Launcher } from "./launchers/launcher.ts";
 import { createMember, type Member } from "./member.ts";
+import { createOperatorDesk, type SlashingStatus } from "./operator.ts";
 import { ensurePrivateFolder } from "./private-folder.ts";
 import { createProvisioner } from "./provision.ts";
 import { createPublisher } from "./publisher.ts";
@@ -81,7 +82,7 @@ export const startPoolManager = async (
       keyStore,
       logger,
       listSource: keySource(config, folder),
-      openers: () => controls(members).filter((control) => provisioner.isConfigured(control)),
+      openers: () => configured(),
       onProgress: modules.onProgress,
     },
   );
@@ -143,9 +144,19 @@ export const startPoolManager = async (
   };
 
   const reloader = createReloader({ apply: applySources, logger });
+  const configured = (): ControlClient[] => controls(members).filter((control) => provisioner.isConfigured(control));
+  const operate = createOperatorDesk({ controls: configured, logger, folder });
+  const slashingStatus = async (): Promise<SlashingStatus> => {
+    const statuses = await Promise.all(configured().map((control) => control.status()));
+    const commandSequence = Math.max(0, ...statuses.map((status) => status.commandSequence));
+    const { macKeys, writingKeyId } = folder.secrets.macKeys;
+    const newest = Math.max(...macKeys.keys());
+    const nextMacKeyId = newest === writingKeyId ? newest + 1 : newest;
+    return { storeIdHex: folder.installation.storeIdHex, commandSequence, nextMacKeyId };
+  };
   const publisher = await createPublisher(
     { socketPath: managerSocketPath(config.runPath) },
-    { reload: reloader.reload, reloadStatus: () => reloader.status },
+    { reload: reloader.reload, reloadStatus: () => reloader.status, operate, slashingStatus },
   );
 
   const egress = createEgress(config, { store, logger });

@@ -9,6 +9,7 @@ import { type PoolManagerConfig, REDIS_KEY_PREFIX } from "./config.ts";
 import type { ControlClient } from "./control-client.ts";
 import type { DataFolder } from "./data-folder.ts";
 import type { KeyList, KeyRing } from "./keys/key-ring.ts";
+import { ensureDevelopmentOperatorKey } from "./operator-key.ts";
 
 /** Settings and keys for enclaves. */
 export interface Provisioner {
@@ -143,9 +144,13 @@ const enclaveSettings = (config: PoolManagerConfig, folder: DataFolder, cid: num
             kind: "redis",
             database: store.database,
             keyPrefix: REDIS_KEY_PREFIX,
+            route: store.route,
+            durability: store.durability,
+            ...(store.tls !== undefined && { tls: store.tls }),
             ...(store.username !== undefined && { username: store.username }),
           },
     initialiseStore: !storeInitialised,
+    operatorKeyHex: config.operatorKeyHex ?? ensureDevelopmentOperatorKey(folder.path),
     ...(config.clockBoundEpochs !== undefined && { clockBoundEpochs: config.clockBoundEpochs }),
     threads: config.threads,
   };

@@ -15,6 +15,7 @@ import type { Socket } from "node:net";
 import { PUBKEY_BYTES } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { KEYS_MAX, PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
+import { encodeOperatorReport, type OperatorReport } from "#protocol/messages/control.ts";
 import { type RpcServerConnection, serveRpc } from "#protocol/rpc.ts";
 import { listenUnix } from "#protocol/transport/hybrid.ts";
 import {
@@ -22,10 +23,12 @@ import {
   encodePublicKeysPage,
   encodeReloadAnswer,
   encodeReloadStatus,
+  encodeSlashingStatus,
   MANAGER_EVENTS,
   MANAGER_OPERATIONS,
   type ReloadAnswer,
 } from "./manager-messages.ts";
+import type { SlashingStatus } from "./operator.ts";
 import type { MemberView, ReloadStatus } from "./pool-port.ts";
 
 /** Connections at one time: gateways of one parent, with room for a command line or two. */
@@ -50,6 +53,9 @@ export interface Publisher {
 export interface PublisherModules {
   readonly reload: () => ReloadAnswer | Promise<ReloadAnswer>;
   readonly reloadStatus: () => ReloadStatus | Promise<ReloadStatus>;
+  /** Executes an operator command, as its bytes. */
+  readonly operate: (payload: Uint8Array) => Promise<OperatorReport>;
+  readonly slashingStatus: () => Promise<SlashingStatus>;
 }
 
 interface KeyList {
@@ -84,7 +90,7 @@ export const createPublisher = async (
   };
   const newestKeys = (): KeyList | undefined => keyList;
 
-  const answer = async (subscriber: Subscriber, operation: number): Promise<Uint8Array> => {
+  const answer = async (subscriber: Subscriber, operation: number, payload: Uint8Array): Promise<Uint8Array> => {
     switch (operation) {
       case MANAGER_OPERATIONS.subscribe:
         subscriber.subscribed = true;
@@ -95,8 +101,12 @@ export const createPublisher = async (
         return encodeReloadAnswer(await modules.reload());
       case MANAGER_OPERATIONS.reloadStatus:
         return encodeReloadStatus(await modules.reloadStatus());
+      case MANAGER_OPERATIONS.operate:
+        return encodeOperatorReport(await modules.operate(payload.slice()));
+      case MANAGER_OPERATIONS.slashingStatus:
+        return encodeSlashingStatus(await modules.slashingStatus());
       default:
-        throw new SignerError("bad_request", `manager operation: expected 1..3, got ${operation}`);
+        throw new SignerError("bad_request", `manager operation: expected 1..5, got ${operation}`);
     }
   };
 
@@ -106,7 +116,7 @@ export const createPublisher = async (
       return;
     }
     const connection = serveRpc(socket, {
-      handler: (operation) => answer(subscriber, operation),
+      handler: (operation, payload) => answer(subscriber, operation, payload),
       onClose: () => subscribers.delete(subscriber),
     });
     const subscriber: Subscriber = { socket, connection, subscribed: false, list: undefined, sending: false };

@@ -9,8 +9,13 @@ export const PORT_DATA = 5000;
 export const PORT_CONTROL = 5001;
 /** Parent-side vsock port behind which the pool-manager's embedded slashing store answers (`messages/store.ts`). */
 export const PORT_EGRESS_STORE = 8000;
-/** Parent-side vsock port that the pool-manager relays, blindly, to Redis. */
+/**
+ * First of the parent-side vsock ports that the pool-manager relays, blindly, to Redis: address number i of the
+ * operator's list is behind this port + i, so that an enclave can reach nothing else.
+ */
 export const PORT_EGRESS_REDIS = 8001;
+/** Redis addresses that enclaves may reach: three Sentinels and thirteen servers, or a cluster of five shards of three. */
+export const REDIS_ADDRESSES_MAX = 16;
 /** CID of the first enclave; 0..2 are reserved and 3 is the parent (vsock(7), AWS Nitro Enclaves user guide). */
 export const CID_FIRST = 16;
 /** Enclaves a parent instance may run (AWS Nitro Enclaves user guide: up to four). */

@@ -12,7 +12,7 @@
  * What it does not do: decide (that is `protocol/slashing/rules.ts`), or know how the store works.
  */
 
-import { toHex } from "#protocol/bytes.ts";
+import { bytesEqual, toHex } from "#protocol/bytes.ts";
 import { assertNever, SignerError, toSignerError } from "#protocol/errors.ts";
 import { PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
@@ -52,6 +52,12 @@ export interface Guard {
   track(keys: readonly GuardedKey[]): Promise<void>;
   /** Forgets a key that was unloaded. */
   forget(pubkey: Uint8Array): void;
+  /** Reads all kept records again. `trust` takes a suspicion back, after a recovery. */
+  refresh(options: { trust: boolean }): Promise<void>;
+  /** The newest state this enclave has seen of a validator. */
+  seen(pubkey: Uint8Array): SlashingState | undefined;
+  /** The newest record of every validator (copies). */
+  records(): Iterable<{ readonly pubkey: Uint8Array; readonly record: Uint8Array }>;
   /** Why every slashable duty is refused; undefined when the store is trusted. */
   readonly problem: string | undefined;
 }
@@ -66,6 +72,8 @@ export interface GuardModules {
   readonly count: (event: "repeated" | "conflicts" | "storeRoundTrips") => void;
   /** Told once, when the store becomes suspect. */
   readonly onSuspect: (reason: string) => void;
+  /** Why somebody else holds the store for suspect; undefined: nobody does. Without it nobody is asked. */
+  readonly suspicion?: () => string | undefined;
 }
 
 /** Conflicts in a row that one request may meet. Each means that another enclave advanced the same validator. */
@@ -99,6 +107,11 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   /** A key that was forgotten meanwhile stays forgotten. */
   const keep = (pubkey: Uint8Array, record: Uint8Array, mark: { acknowledged: boolean }): void => {
     if (floor.has(pubkey)) floor.set(pubkey, record, mark);
+  };
+
+  const requireTrust = (): void => {
+    const reason = problem ?? modules.suspicion?.();
+    if (reason !== undefined) throw new SignerError("store_suspect", reason);
   };
 
   /** Verifies what the store holds and takes it over, unless it contradicts what this enclave has seen. */
@@ -168,7 +181,7 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   const settle = async (request: GuardedRequest): Promise<Exclude<Settled, { kind: "again" }>> => {
     const sign = onlyOnce(request.sign);
     for (let conflicts = 0; conflicts <= CONFLICTS_MAX; conflicts += 1) {
-      if (problem !== undefined) throw new SignerError("store_suspect", problem);
+      requireTrust();
       if (now() >= request.deadlineMs) throw new SignerError("deadline_exceeded", "no time left to record the duty");
       const settled = await attempt(request, sign);
       if (settled.kind !== "again") return settled;
@@ -204,14 +217,28 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     }
   };
 
+  const refreshPage = async (page: readonly { pubkey: Uint8Array; record: Uint8Array }[]): Promise<void> => {
+    const records = await store.getMany(page.map(({ pubkey }) => pubkey));
+    const refreshed = page.map(({ pubkey, record }, index) =>
+      inTurn(toHex(pubkey), async () => {
+        const kept = floor.record(pubkey);
+        // A request that went before has a newer record than the one that was read.
+        if (kept !== undefined && bytesEqual(kept, record)) absorb(pubkey, records[index]);
+      }),
+    );
+    for (const result of await Promise.allSettled(refreshed)) {
+      if (result.status === "rejected" && toSignerError(result.reason).code !== "store_suspect") throw result.reason;
+    }
+  };
+
   return {
     sign: async (request) => {
-      if (problem !== undefined) throw new SignerError("store_suspect", problem);
+      requireTrust();
       const settled = await inTurn(toHex(request.pubkey), () => settle(request));
       if (settled.kind === "denied") return settled;
       const signature = await settled.signature;
       // Suspicion may have come up meanwhile: this record's history may be as incomplete as the one that showed it.
-      if (problem !== undefined) throw new SignerError("store_suspect", problem);
+      requireTrust();
       return { kind: "signed", signature };
     },
     track: async (keys) => {
@@ -221,6 +248,19 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
       }
     },
     forget: (pubkey) => floor.delete(pubkey),
+    refresh: async ({ trust }) => {
+      const kept = [...floor.entries()];
+      for (let start = 0; start < kept.length; start += PAGE_ENTRIES_MAX) {
+        await refreshPage(kept.slice(start, start + PAGE_ENTRIES_MAX));
+      }
+      if (trust) problem = undefined;
+    },
+    seen: (pubkey) => {
+      const record = floor.record(pubkey);
+      const decoded = record && codec.decode(pubkey, record);
+      return decoded?.kind === "record" ? decoded.state : undefined;
+    },
+    records: () => floor.entries(),
     get problem() {
       return problem;
     },

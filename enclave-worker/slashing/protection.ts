@@ -1,20 +1,17 @@
 /**
  * The slashing store as this enclave accepts it: durable, marked, of the right chain. Holds the guard once the chain is
- * known. A custom network without a genesis validators root pins the first one it sees, in the store, for all enclaves.
+ * known. A custom network without a genesis validators root pins the first one it sees, in the store's marker, for all
+ * enclaves. A suspicion of one enclave is in the marker, too: every other one sees it at its next look.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { bytesEqual, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import {
-  DEVELOPMENT_CONFIG_VERSION,
-  DEVELOPMENT_MAC_KEY_ID,
-  encodeMarker,
-  type Marker,
-  verifyMarker,
-} from "#protocol/slashing/marker.ts";
-import { createRecordCodec } from "#protocol/slashing/record.ts";
+import { createMacKeyring, type MacKeys } from "#protocol/slashing/mac.ts";
+import { DEVELOPMENT_CONFIG_VERSION, type Marker } from "#protocol/slashing/marker.ts";
+import { createRecordCodec, type RecordCodec } from "#protocol/slashing/record.ts";
 import { createGuard, type Guard, type GuardedKey, type GuardModules } from "./guard.ts";
+import { createMarkerKeeper, type FoundMarker, type MarkerKeeper } from "./marker-keeper.ts";
 
 /** What the protection is bound to. */
 export interface ProtectionOptions {
@@ -23,8 +20,8 @@ export interface ProtectionOptions {
   readonly storeId: Uint8Array;
   /** 32 bytes; undefined: pin the first that a request carries. */
   readonly genesisValidatorsRoot: Uint8Array | undefined;
-  /** Key of id 1, 32 bytes. */
-  readonly macKey: Uint8Array;
+  /** Keys of records and marker at the start. */
+  readonly macKeys: MacKeys;
   /** The marker may be created: only on the first start of a data folder. */
   readonly initialise: boolean;
 }
@@ -44,15 +41,40 @@ export interface Protection {
   forget(pubkey: Uint8Array): void;
   /** Why slashable duties are refused (suspect) or fail (not reachable, not durable); undefined when all is well. */
   readonly problem: string | undefined;
-  /** Asks the store in the background whether it is durable still; `problem` tells at the next look. */
+  /** Looks at the store and its marker in the background; `problem` tells at the next call. */
   refreshHealth(): void;
+  /** Reads all records again, for another enclave's operator command. */
+  refresh(): Promise<void>;
+  /** Takes the accepted MAC keys anew; the one that writes stays. @throws SignerError `bad_request` without it */
+  acceptMacKeys(keys: MacKeys["macKeys"]): void;
+  /** What operator commands work with. @throws SignerError `bad_request` while the chain is not known */
+  workshop(): Workshop;
   readonly genesisValidatorsRoot: Uint8Array | undefined;
   /** The store's marker exists and was verified. */
   readonly initialised: boolean;
+  /** Sequence of the last signed operator command that this enclave knows of. */
+  readonly commandSequence: number;
+}
+
+/** The inside of the protection, for operator commands (`../operator/operator.ts`). */
+export interface Workshop {
+  readonly marker: MarkerKeeper;
+  readonly codec: RecordCodec;
+  /** Undefined where the marker was refused before any record was read. */
+  readonly guard: Guard | undefined;
+  readonly genesisValidatorsRoot: Uint8Array;
+  /** Public keys that are loaded here. */
+  readonly pubkeys: () => Uint8Array[];
+  /** Sequence of the last signed command that this enclave knows of. */
+  readonly sequence: number;
+  /** Makes another accepted key the writing one. @throws SignerError `bad_request` when it is not accepted */
+  writeUnder(macKeyId: number): void;
+  /** Takes over what a command has written; `trust` ends a suspicion. */
+  adopt(marker: Marker, options: { trust: boolean }): Promise<void>;
 }
 
 /** What the protection needs of the world. */
-export type ProtectionModules = Omit<GuardModules, "codec"> & {
+export type ProtectionModules = Omit<GuardModules, "codec" | "suspicion"> & {
   /** Wall clock in ms since 1970. */
   readonly wallClock: () => number;
 };
@@ -64,67 +86,89 @@ const DURABLE_POLL_MS = 50;
 /** Makes the protection; nothing is read before `activate`. */
 export const createProtection = (options: ProtectionOptions, modules: ProtectionModules): Protection => {
   const { store } = modules;
-  const macKeys = {
-    macKeys: new Map([[DEVELOPMENT_MAC_KEY_ID, options.macKey]]),
-    writingKeyId: DEVELOPMENT_MAC_KEY_ID,
-  };
-  const expected = { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION };
+  let { macKeys } = options;
+  const keeper = createMarkerKeeper(
+    { expected: { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION }, macKeys: () => macKeys },
+    modules,
+  );
   const keys = new Map<string, GuardedKey>();
-  let chain: { readonly root: Uint8Array; readonly guard: Guard } | undefined;
+  let chain: { readonly root: Uint8Array; readonly guard: Guard; readonly codec: RecordCodec } | undefined;
   let pinning: Promise<void> | undefined;
   /** The store was verified to be empty, may be initialised, and nobody said for which chain. */
   let mayPin = false;
-  /** Why the store's marker was refused. */
+  /** Why the marker forbids slashable duties: refused, gone, or marked as suspect. */
   let refused: string | undefined;
+  let commandSequence = 0;
   /** Why the store does not answer as it should, at the last look. */
   let unhealthy: string | undefined;
   let looking = false;
 
-  const refuse = (reason: string): undefined => {
-    if (refused === undefined) modules.onSuspect(reason);
+  const refuse = (reason: string): void => {
+    if (refused !== reason) modules.onSuspect(reason);
     refused = reason;
-    return undefined;
   };
 
-  const verify = (bytes: Uint8Array): Marker | undefined => {
-    const verified = verifyMarker(bytes, expected, macKeys);
-    return verified.kind === "ok" ? verified.marker : refuse(verified.reason);
+  /** A codec under whatever keys are in force when it is used. */
+  const codecOf = (genesisValidatorsRoot: Uint8Array): RecordCodec => {
+    let made = { keys: macKeys, codec: createRecordCodec({ ...options, ...macKeys, genesisValidatorsRoot }) };
+    const current = (): RecordCodec => {
+      if (made.keys !== macKeys) {
+        made = { keys: macKeys, codec: createRecordCodec({ ...options, ...macKeys, genesisValidatorsRoot }) };
+      }
+      return made.codec;
+    };
+    return {
+      encode: (pubkey, state) => current().encode(pubkey, state),
+      decode: (pubkey, bytes) => current().decode(pubkey, bytes),
+    };
   };
 
-  const createMarker = async (genesisValidatorsRoot: Uint8Array): Promise<Marker | undefined> => {
-    const createdUnixSeconds = Math.floor(modules.wallClock() / 1000);
-    const marker = { storeId: options.storeId, genesisValidatorsRoot, configVersionMin: 0, createdUnixSeconds };
-    const result = await store.compareAndSetMarker(undefined, encodeMarker(marker, macKeys));
-    if (result.kind === "stored") return marker;
-    // Another enclave may have been first: what stands there decides.
-    if (result.kind === "conflict" && result.actual !== undefined) return verify(result.actual);
-    throw new SignerError("unavailable", "cannot initialise the slashing store, try again");
+  const writeUnder = (writingKeyId: number): void => {
+    if (writingKeyId === macKeys.writingKeyId) return;
+    if (!macKeys.macKeys.has(writingKeyId)) {
+      throw new SignerError("bad_request", `MAC key ${writingKeyId}: not known to this enclave, add it first`);
+    }
+    macKeys = { ...macKeys, writingKeyId };
   };
 
-  /** The marker, written if it may be; undefined when it was refused, or when the chain is not known yet. */
-  const findMarker = async (): Promise<Marker | undefined> => {
-    const bytes = await store.marker();
-    if (bytes !== undefined) return verify(bytes);
-    if (!options.initialise) return refuse(LOST);
-    mayPin = options.genesisValidatorsRoot === undefined;
-    return options.genesisValidatorsRoot && createMarker(options.genesisValidatorsRoot);
+  /** What a found marker says to this enclave; the marker itself unless it was refused. */
+  const judge = (found: FoundMarker): Marker | undefined => {
+    if (found.kind === "absent") refuse(LOST);
+    else if (found.kind === "refused") refuse(found.reason);
+    else if (found.marker.suspectSinceUnixSeconds > 0) refuse(suspectText(found.marker));
+    if (found.kind !== "ok") return undefined;
+    writeUnder(found.macKeyId); // another enclave may have rotated
+    return found.marker;
   };
 
   /** Settles on a chain. The records of all keys are read before the guard is seen by requests. */
-  const adopt = async ({ genesisValidatorsRoot: root }: Marker): Promise<void> => {
-    const codec = createRecordCodec({ ...macKeys, genesisValidatorsRoot: root, storeId: options.storeId });
-    const guard = createGuard({ slotsPerEpoch: options.slotsPerEpoch }, { ...modules, codec });
+  const adoptChain = async (marker: Marker): Promise<void> => {
+    const root = marker.genesisValidatorsRoot;
+    const codec = codecOf(root);
+    const suspicion = (): string | undefined => refused;
+    const guard = createGuard({ slotsPerEpoch: options.slotsPerEpoch }, { ...modules, codec, suspicion });
     await guard.track([...keys.values()]);
     // A pinning and an activation may meet here: the first guard stays, requests wait in its lines.
     if (chain !== undefined) return chain.guard.track([...keys.values()]);
-    chain = { root, guard };
-    refused = undefined;
+    chain = { root, guard, codec };
+    commandSequence = marker.commandSequence;
   };
 
-  const pin = async (root: Uint8Array): Promise<void> => {
-    const marker = await createMarker(root);
-    if (marker !== undefined) await adopt(marker);
+  const start = async (found: FoundMarker): Promise<void> => {
+    const marker = judge(found);
+    if (marker === undefined) return;
+    await adoptChain(marker);
+    if (marker.suspectSinceUnixSeconds === 0) refused = undefined;
   };
+
+  const readMarker = async (): Promise<void> => {
+    const found = await keeper.find();
+    if (found.kind !== "absent" || !options.initialise) return start(found);
+    if (options.genesisValidatorsRoot === undefined) mayPin = true;
+    else await start(await keeper.create(options.genesisValidatorsRoot));
+  };
+
+  const pin = async (root: Uint8Array): Promise<void> => start(await keeper.create(root));
 
   const waitUntilDurable = async (): Promise<void> => {
     const patienceMs = modules.now() + DURABLE_WITHIN_MS;
@@ -136,10 +180,38 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     }
   };
 
+  /** Takes over what an operator command has written, here or at another enclave. */
+  const adopt = async (marker: Marker, { trust }: { trust: boolean }): Promise<void> => {
+    if (chain === undefined) await adoptChain(marker);
+    else {
+      if (trust) refused = undefined;
+      await chain.guard.refresh({ trust });
+      await chain.guard.track([...keys.values()]);
+    }
+    commandSequence = Math.max(commandSequence, marker.commandSequence);
+    if (trust) refused = undefined;
+  };
+
+  /** The marker again: what other enclaves found, and what operators did meanwhile. */
+  const lookAtMarker = async (): Promise<void> => {
+    const marker = judge(await keeper.find());
+    if (marker === undefined || chain === undefined) return;
+    const suspect = marker.suspectSinceUnixSeconds > 0;
+    // Only a signed command can have ended a suspicion: the sequence tells.
+    if (marker.commandSequence > commandSequence) await adopt(marker, { trust: !suspect && refused !== undefined });
+    else if (chain.guard.problem !== undefined && !suspect) await keeper.raiseSuspicion();
+  };
+
   const look = async (): Promise<void> => {
-    const durability = await store.durability();
-    unhealthy = durability.ok ? undefined : `slashing store: ${durability.reason}`;
-    looking = false;
+    try {
+      const durability = await store.durability();
+      unhealthy = durability.ok ? undefined : `slashing store: ${durability.reason}`;
+      if (durability.ok && chain !== undefined) await lookAtMarker();
+    } catch (error) {
+      unhealthy = `slashing store: ${error instanceof SignerError ? error.detail : "unexpected failure"}`;
+    } finally {
+      looking = false;
+    }
   };
 
   return {
@@ -147,8 +219,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
       for (const key of wanted) keys.set(toHex(key.pubkey), key);
       await waitUntilDurable();
       if (chain !== undefined) return chain.guard.track(wanted);
-      const marker = await findMarker();
-      if (marker !== undefined) await adopt(marker);
+      await readMarker();
     },
     isOwnChain: async (root) => {
       if (chain === undefined && mayPin) {
@@ -160,7 +231,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
       return bytesEqual(own, root);
     },
     guard: () => {
-      if (chain !== undefined) return chain.guard;
+      if (chain !== undefined && refused === undefined) return chain.guard;
       throw new SignerError("store_suspect", refused ?? "the slashing store was not verified yet");
     },
     forget: (pubkey) => {
@@ -168,12 +239,37 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
       chain?.guard.forget(pubkey);
     },
     get problem() {
-      return refused ?? chain?.guard.problem ?? unhealthy;
+      return chain?.guard.problem ?? refused ?? unhealthy;
     },
     refreshHealth: () => {
       if (looking) return;
       looking = true;
       void look();
+    },
+    refresh: async () => {
+      if (chain === undefined) return readMarker();
+      await chain.guard.refresh({ trust: false });
+      await lookAtMarker();
+    },
+    acceptMacKeys: (accepted) => {
+      const { writingKeyId } = macKeys;
+      createMacKeyring({ macKeys: accepted, writingKeyId }); // refuses what cannot be used
+      macKeys = { macKeys: accepted, writingKeyId };
+    },
+    workshop: () => {
+      const root = chain?.root ?? options.genesisValidatorsRoot;
+      if (root === undefined)
+        throw new SignerError("bad_request", "the chain is not known yet: nothing was signed here");
+      return {
+        marker: keeper,
+        codec: chain?.codec ?? codecOf(root),
+        guard: chain?.guard,
+        genesisValidatorsRoot: root,
+        pubkeys: () => [...keys.values()].map((key) => key.pubkey),
+        sequence: commandSequence,
+        writeUnder,
+        adopt,
+      };
     },
     get genesisValidatorsRoot() {
       return chain?.root ?? options.genesisValidatorsRoot;
@@ -181,10 +277,17 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     get initialised() {
       return chain !== undefined;
     },
+    get commandSequence() {
+      return commandSequence;
+    },
   };
 };
 
 /** The marker of a store that had one is gone. */
 const LOST =
-  "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Restore it, or " +
-  "see docs/slashing-protection.md on a suspect store";
+  "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Run " +
+  "`testudo slashing recover`, see docs/slashing-protection.md";
+
+const suspectText = ({ suspectSinceUnixSeconds }: Marker): string =>
+  `the slashing store is suspect since ${new Date(suspectSinceUnixSeconds * 1000).toISOString()}: find out what happened ` +
+  "to it, then run `testudo slashing recover`, see docs/slashing-protection.md";

@@ -2,16 +2,22 @@
  * One connection to Redis, from connecting to its end. A session never reconnects: its `ioredis` client is thrown away
  * with its socket, so no command can ever reach a second socket, whatever the library's retry settings mean.
  *
- * Commands that are submitted in one turn of the event loop go as one explicit pipeline. Each flush has one deadline;
- * when it passes, everything in it is `unknown` and the session ends. Before the durability checks have passed, and
- * while they fail, commands are refused without being sent.
+ * Commands that are submitted in one turn of the event loop go as one explicit pipeline, and behind writes goes what
+ * proves them durable (`redis-audit.ts`). Each flush has one deadline; when it passes, everything in it is `unknown` and
+ * the session ends. Before the durability checks have passed, and while they fail, commands are refused without being
+ * sent.
  */
 
-import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
-import { AbstractConnector, Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import type { Durability } from "#protocol/slashing/store.ts";
-import { checkAofAlways, SETTING_NAMES } from "./redis-checks.ts";
+import type { Ask, Audit } from "./redis-audit.ts";
+import {
+  createClient,
+  type RedisClientOptions,
+  type RedisReply,
+  type RedisWords,
+  sendPipeline,
+} from "./redis-client.ts";
 
 /** Commands of one pipeline: longer ones only grow latency (measured: 64 → 59,000/s, 512 → 52,000/s). */
 const FLUSH_COMMANDS_MAX = 512;
@@ -25,20 +31,23 @@ export type RedisCommand = readonly [name: "evalBuffer" | "mgetBuffer" | "scanBu
  * What became of a command.
  * - `reply`: the server's answer, while the server was as durable as required.
  * - `refused`: not sent.
+ * - `moved`: sent and not executed: another server of the cluster has the key.
  * - `unknown`: perhaps sent, perhaps done.
  */
 export type CommandOutcome =
   | { readonly kind: "reply"; readonly value: unknown }
   | { readonly kind: "refused"; readonly detail: string }
+  | { readonly kind: "moved"; readonly detail: string }
   | { readonly kind: "unknown"; readonly detail: string };
 
 /** Settings of a session. */
-export interface SessionOptions {
-  /** Opens the byte stream; called once. */
-  readonly open: () => Promise<Socket | Duplex>;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  readonly db?: number | undefined;
+export interface SessionOptions extends RedisClientOptions {
+  /** What the level asks for; this session's own. */
+  readonly audit: Audit;
+  /** Adds to a server's error what mends it. */
+  readonly explain: (message: string) => string;
+  /** What there is to say until it is connected; default: that it is connecting. */
+  readonly reasonAtFirst?: string | undefined;
   /** Time for a flush, for the handshake and for a check. */
   readonly deadlineMs: number;
   readonly checkIntervalMs: number;
@@ -70,7 +79,7 @@ export class RedisSession {
   #queue: PendingCommand[] = [];
   #inFlight = 0;
   #flushScheduled = false;
-  #durability: Durability = { ok: false, reason: "redis: connecting" };
+  #durability: Durability;
   #ended: string | undefined;
   #lastError: string | undefined;
   #check: Promise<Durability> | undefined;
@@ -79,24 +88,10 @@ export class RedisSession {
   constructor(options: SessionOptions, events: SessionEvents) {
     this.#options = options;
     this.#events = events;
-    this.#redis = new Redis({
-      Connector: connectorOf(options.open),
-      ...(options.username !== undefined && { username: options.username }),
-      ...(options.password !== undefined && { password: options.password }),
-      db: options.db ?? 0,
-      protocol: 2,
-      lazyConnect: true,
-      retryStrategy: () => null,
-      maxRetriesPerRequest: 0,
-      autoResendUnfulfilledCommands: false,
-      enableOfflineQueue: false,
-      enableAutoPipelining: false,
-      enableReadyCheck: false,
-      disableClientInfo: true,
-      noDelay: false,
-    });
+    this.#durability = { ok: false, reason: options.reasonAtFirst ?? "redis: connecting" };
+    this.#redis = createClient(options);
     // Also a failed SELECT is only an "error" event to ioredis, after which it would go on in database 0.
-    this.#redis.on("error", (error: Error) => this.#end(`redis: ${error.message}`));
+    this.#redis.on("error", (error: Error) => this.#end(this.#describe(error)));
     this.#redis.on("end", () => this.#end(this.#lastError ?? "redis: the connection was closed"));
     this.#timer = setTimeout(
       () => this.#end(`redis: not connected within ${options.deadlineMs} ms`),
@@ -104,7 +99,7 @@ export class RedisSession {
     );
     this.#redis.connect().then(
       () => this.#checkAgain(),
-      (error: Error) => this.#end(`redis: ${error.message}`),
+      (error: Error) => this.#end(this.#describe(error)),
     );
   }
 
@@ -164,67 +159,71 @@ export class RedisSession {
     this.#flights.add(batch);
     this.#inFlight += batch.length;
     this.#events.onFlush(batch.length);
+    const { proof } = this.#options.audit;
+    const commands: RedisWords[] = batch.map(({ command }) => command);
+    const isProved = proof.length > 0 && commands.some(isWrite);
     const deadline = this.#deadline("commands");
-    const replies = await this.#exec(batch.map(({ command }) => command));
+    const replies = await sendPipeline(this.#redis, isProved ? [...commands, ...proof] : commands);
     clearTimeout(deadline);
     this.#inFlight -= batch.length;
     // Ended meanwhile: the batch was answered then.
     if (!this.#flights.delete(batch)) return;
-    let failures = 0;
-    batch.forEach(({ settle }, index) => {
-      const [error, value] = replies[index] ?? [new Error("no reply")];
-      if (error != null) failures += 1;
-      settle(this.#outcome(error, value));
-    });
+    const unproved = isProved ? this.#judgeProof(replies.slice(batch.length)) : undefined;
+    let failures = unproved === undefined ? 0 : 1;
+    for (const [index, { command, settle }] of batch.entries()) {
+      const reply = replies[index] ?? [new Error("no reply")];
+      if (reply[0] != null) failures += 1;
+      settle(this.#outcome(reply, isWrite(command) ? unproved : undefined));
+    }
     if (failures > 0) void this.check();
   }
 
+  #judgeProof(replies: readonly RedisReply[]): string | undefined {
+    const { proof, judgeProof } = this.#options.audit;
+    const error = replies.find(([problem]) => problem != null)?.[0];
+    if (error != null) return this.#describe(error);
+    if (replies.length !== proof.length) return "redis: a reply is missing";
+    const problem = judgeProof(replies.map(([, value]) => value));
+    return problem === undefined ? undefined : `redis: ${problem}`;
+  }
+
   /** A reply counts only while the server is known to be durable: a check may have failed since it was sent. */
-  #outcome(error: Error | null | undefined, value: unknown): CommandOutcome {
-    if (error != null) return { kind: "unknown", detail: `redis: ${error.message}` };
+  #outcome([error, value]: RedisReply, unproved: string | undefined): CommandOutcome {
+    if (error != null) {
+      return { kind: error.message.startsWith("MOVED ") ? "moved" : "unknown", detail: this.#describe(error) };
+    }
     if (!this.#durability.ok) return { kind: "unknown", detail: this.#durability.reason };
+    if (unproved !== undefined) return { kind: "unknown", detail: unproved };
     return { kind: "reply", value };
   }
 
-  /** One explicit pipeline. Never rejects. */
-  async #exec(
-    commands: readonly (readonly (string | number | Buffer)[])[],
-  ): Promise<(readonly [Error | null, unknown?])[]> {
+  async #runCheck(): Promise<Durability> {
+    const { audit } = this.#options;
     try {
-      const pipeline = this.#redis.pipeline(commands as unknown as unknown[][]);
-      return (await pipeline.exec()) ?? [];
+      const durability = await audit.check(this.#ask, { first: !this.#durability.ok });
+      if (this.#ended !== undefined) return this.#durability;
+      this.#durability = durability;
+      this.#events.onChecked(durability);
     } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error));
-      return commands.map(() => [failure]);
+      const reason = error instanceof Error ? this.#options.explain(error.message) : String(error);
+      this.#end(`redis: the server refused to be checked: ${reason}`);
     }
+    return this.#durability;
   }
 
-  async #runCheck(): Promise<Durability> {
+  readonly #ask: Ask = async (questions) => {
     const deadline = this.#deadline("check");
-    const commands = [
-      ["info", "replication"],
-      ["info", "persistence"],
-      ...SETTING_NAMES.map((name) => ["config", "GET", name]),
-    ];
-    const replies = await this.#exec(commands);
+    const replies = await sendPipeline(this.#redis, questions);
     clearTimeout(deadline);
-    if (this.#ended !== undefined) return this.#durability;
-    const error = replies.find(([problem]) => problem != null)?.[0];
-    if (error != null || replies.length !== commands.length) {
-      this.#end(`redis: the server refused to be checked: ${error?.message ?? "a reply is missing"}`);
-      return this.#durability;
-    }
-    const [replication, persistence, ...settings] = replies.map(([, value]) => value);
-    this.#durability = checkAofAlways(
-      {
-        replication: String(replication),
-        persistence: String(persistence),
-        settings: settings.map((pair) => (Array.isArray(pair) ? pair.map(String) : [])),
-      },
-      { first: !this.#durability.ok },
-    );
-    this.#events.onChecked(this.#durability);
-    return this.#durability;
+    return questions.map((_, index) => {
+      const [error, value] = replies[index] ?? [new Error("a reply is missing")];
+      if (error != null) throw error;
+      return value;
+    });
+  };
+
+  #describe(error: Error): string {
+    return `redis: ${this.#options.explain(error.message)}`;
   }
 
   #checkAgain(): void {
@@ -255,32 +254,4 @@ export class RedisSession {
   }
 }
 
-/** A connector class for `ioredis` over any stream; it destroys the stream at once instead of half-closing it. */
-const connectorOf = (open: SessionOptions["open"]) =>
-  class extends AbstractConnector {
-    #stream: Socket | Duplex | undefined;
-    #ended = false;
-
-    constructor() {
-      super(0);
-    }
-
-    override async connect(): Promise<Socket> {
-      const stream = await open();
-      // From here on errors are never unhandled, also before ioredis listens and after it stopped.
-      stream.on("error", () => undefined);
-      if (this.#ended) {
-        stream.destroy();
-        throw new Error("the connection was closed while it was being opened");
-      }
-      this.#stream = stream;
-      // ioredis calls this on every stream; one that is no socket has nothing to keep alive.
-      if (!("setKeepAlive" in stream)) Object.assign(stream, { setKeepAlive: () => stream });
-      return stream as Socket;
-    }
-
-    override disconnect(): void {
-      this.#ended = true;
-      this.#stream?.destroy();
-    }
-  };
+const isWrite = ([name]: RedisWords): boolean => name === "evalBuffer";

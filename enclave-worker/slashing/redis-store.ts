@@ -1,16 +1,15 @@
 /**
  * The slashing store in Redis: one string per validator, compared and set by a short Lua script (`EVAL`, which Redis runs
- * atomically), at durability level `aof-always` (see `redis-checks.ts`). Connections come and go as sessions
- * (`redis-session.ts`); this file chooses keys and commands and reconnects with a bounded back-off, for ever.
+ * atomically). This file chooses keys and commands. How they reach a server that keeps them: `redis-channel.ts` builds it,
+ * `redis-link.ts` (one server) or `redis-cluster.ts` keeps it up, `redis-session.ts` is one connection, and
+ * `redis-audit.ts` is the durability level.
  *
- * Keys: `<prefix>:{<public key, 96 hex digits>}` and `<prefix>:marker`. The braces are a hash tag, so that the keys
- * would stay where they are in a cluster.
+ * Keys: `<prefix>:{<public key, 96 hex digits>}` and `<prefix>:marker`. The braces are a cluster's hash tag.
  */
 
-import { connect, type Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { PUBKEY_BYTES, quote } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
+import type { RedisDurability } from "#protocol/messages/control.ts";
 import {
   type CompareAndSetResult,
   type Durability,
@@ -18,7 +17,9 @@ import {
   STORE_VALUE_BYTES_MAX,
   type StoreEntry,
 } from "#protocol/slashing/store.ts";
-import { type CommandOutcome, type RedisCommand, RedisSession } from "./redis-session.ts";
+import { createChannel, type RedisConnectOptions } from "./redis-channel.ts";
+import { KEYS_PER_COMMAND_MAX, type RedisChannel } from "./redis-link.ts";
+import type { CommandOutcome, RedisCommand } from "./redis-session.ts";
 
 /**
  * KEYS[1] register; ARGV[1] expected bytes, empty for "holds nothing" (a register never holds zero bytes); ARGV[2] next.
@@ -29,45 +30,23 @@ const COMPARE_AND_SET = `local c=redis.call('GET',KEYS[1])
 if ARGV[1]=='' then if c then return c end elseif c~=ARGV[1] then return c end
 redis.call('SET',KEYS[1],ARGV[2]) return 1`;
 
-/** Commands that may wait or be in flight: 16384 × 600 bytes is 10 MiB. */
-export const COMMANDS_MAX = 16_384;
-/** Keys of one MGET, and the hint to SCAN: about a millisecond of the server's single thread. */
-const KEYS_PER_COMMAND_MAX = 1024;
-/** First and longest delay before connecting again; the delay doubles and has a jitter of half its length. */
-const RECONNECT_MS_MIN = 50;
-const RECONNECT_MS_MAX = 5_000;
 /** What a key prefix may be: nothing that SCAN's patterns would read as a wildcard, and no brace. */
 export const KEY_PREFIX = /^[A-Za-z0-9:_-]{1,64}$/;
-
-/** Where and as whom to connect. */
-export interface RedisConnectOptions {
-  /** Host name or address; default 127.0.0.1. */
-  readonly host?: string | undefined;
-  /** TCP port; default 6379. */
-  readonly port?: number | undefined;
-  /** Unix socket; goes before host and port. */
-  readonly path?: string | undefined;
-  /** Opens the connection instead (vsock, egress); goes before everything else. Called once per connection. */
-  readonly connector?: (() => Promise<Socket | Duplex>) | undefined;
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
-  /** Logical database; default 0. */
-  readonly db?: number | undefined;
-}
 
 /** Settings of a Redis store. */
 export interface RedisStoreOptions {
   readonly connect: RedisConnectOptions;
   /** Prefix of all keys, `[A-Za-z0-9:_-]{1,64}`. */
   readonly keyPrefix: string;
-  /** The only level so far: one primary, no replicas, `appendfsync always`. */
-  readonly durability: "aof-always";
+  readonly durability: RedisDurability;
   /** Time for an operation, a handshake and a check. Default 3000: a duty can still be tried elsewhere after it. */
   readonly deadlineMs?: number | undefined;
   /** Time between two durability checks on a connection. Default 10,000. */
   readonly checkIntervalMs?: number | undefined;
   /** 0 ≤ random() < 1, for the jitter; default `Math.random`. */
   readonly random?: (() => number) | undefined;
+  /** Told of each pipeline that is sent. */
+  readonly onRoundTrip?: (() => void) | undefined;
 }
 
 /** A {@link SlashingStore} with what only Redis has. */
@@ -92,21 +71,27 @@ export const createRedisStore = (options: RedisStoreOptions): RedisSlashingStore
 };
 
 class RedisStore implements RedisSlashingStore {
-  readonly #options: RedisStoreOptions;
   readonly #prefix: string;
   readonly #readyWaiters = new Set<() => void>();
-  #session: RedisSession;
-  #reason = "redis: connecting";
-  #attempt = 0;
+  readonly #channel: RedisChannel;
   #closed = false;
-  #reconnectTimer: NodeJS.Timeout | undefined;
   #roundTrips = 0;
   #operations = 0;
 
   constructor(options: RedisStoreOptions) {
-    this.#options = options;
-    this.#prefix = options.keyPrefix;
-    this.#session = this.#connect();
+    const { keyPrefix, deadlineMs = 3_000, checkIntervalMs = 10_000, random = Math.random } = options;
+    this.#prefix = keyPrefix;
+    this.#channel = createChannel(
+      { ...options, deadlineMs, checkIntervalMs, random },
+      {
+        onFlush: (commands) => {
+          this.#roundTrips += 1;
+          this.#operations += commands;
+          options.onRoundTrip?.();
+        },
+        onChange: () => this.#wakeReadyWaiters(),
+      },
+    );
   }
 
   get roundTrips(): number {
@@ -120,8 +105,9 @@ class RedisStore implements RedisSlashingStore {
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
     const names = keys.map((key) => this.#keyOf(key));
     const parts: Promise<(Uint8Array | undefined)[]>[] = [];
-    for (let start = 0; start < names.length; start += KEYS_PER_COMMAND_MAX) {
-      parts.push(this.#mget(names.slice(start, start + KEYS_PER_COMMAND_MAX)));
+    const { keysPerReadMax } = this.#channel;
+    for (let start = 0; start < names.length; start += keysPerReadMax) {
+      parts.push(this.#mget(names.slice(start, start + keysPerReadMax)));
     }
     return (await Promise.all(parts)).flat();
   }
@@ -137,17 +123,20 @@ class RedisStore implements RedisSlashingStore {
 
   /** Each SCAN's keys are read by MGET; Redis may name a key twice, and one that vanished in between is left out. */
   async *scan(): AsyncGenerator<StoreEntry> {
+    const { arrangement } = this.#channel;
+    const servers = this.#channel.servers();
+    if (servers.length === 0) throw notDurable(this.#channel);
+    for (const server of servers) yield* this.#scanServer(server);
+    if (this.#channel.arrangement === arrangement) return;
+    throw new SignerError("unavailable", "redis: the cluster was rearranged during the scan, try again");
+  }
+
+  async *#scanServer(server: (command: RedisCommand) => Promise<CommandOutcome>): AsyncGenerator<StoreEntry> {
     let cursor = "0";
     do {
-      const reply = await this.#read([
-        "scanBuffer",
-        cursor,
-        "MATCH",
-        `${this.#prefix}:{*}`,
-        "COUNT",
-        KEYS_PER_COMMAND_MAX,
-      ]);
-      const [next, names] = expectScanReply(reply);
+      const pattern = `${this.#prefix}:{*}`;
+      const command: RedisCommand = ["scanBuffer", cursor, "MATCH", pattern, "COUNT", KEYS_PER_COMMAND_MAX];
+      const [next, names] = expectScanReply(replyOf(await server(command)));
       const keys = names.flatMap((name) => this.#pubkeyOf(name) ?? []);
       const values = await this.getMany(keys);
       for (const [index, key] of keys.entries()) {
@@ -167,15 +156,12 @@ class RedisStore implements RedisSlashingStore {
     return this.#compareAndSet(this.#markerKey(), expected, next);
   }
 
-  async durability(): Promise<Durability> {
-    if (this.#closed) return { ok: false, reason: this.#reason };
-    const { durability } = this.#session;
-    if (!durability.ok) return durability;
-    return this.#session.check();
+  durability(): Promise<Durability> {
+    return this.#channel.check();
   }
 
   async ready(timeoutMs: number): Promise<Durability> {
-    if (!this.#session.durability.ok && !this.#closed) {
+    if (!this.#channel.durability.ok && !this.#closed) {
       await new Promise<void>((resolve) => {
         const done = (): void => {
           clearTimeout(timer);
@@ -186,15 +172,12 @@ class RedisStore implements RedisSlashingStore {
         this.#readyWaiters.add(done);
       });
     }
-    return this.#closed ? { ok: false, reason: this.#reason } : this.#session.durability;
+    return this.#channel.durability;
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
     this.#closed = true;
-    this.#reason = "the store is closed";
-    clearTimeout(this.#reconnectTimer);
-    this.#session.close(this.#reason);
+    this.#channel.close("the store is closed");
     this.#wakeReadyWaiters();
   }
 
@@ -204,7 +187,7 @@ class RedisStore implements RedisSlashingStore {
     }
     if (expected?.length === 0) return unknown("expected value: expected at least 1 byte, got 0");
     const old = expected === undefined ? "" : bufferOf(expected);
-    const outcome = await this.#submit(["evalBuffer", COMPARE_AND_SET, 1, key, old, bufferOf(next)]);
+    const outcome = await this.#channel.submit(key, ["evalBuffer", COMPARE_AND_SET, 1, key, old, bufferOf(next)]);
     if (outcome.kind !== "reply") return unknown(outcome.detail);
     if (outcome.value === 1) return { kind: "stored" };
     if (outcome.value === null) return { kind: "conflict", actual: undefined };
@@ -212,64 +195,18 @@ class RedisStore implements RedisSlashingStore {
     return unknown(`redis: expected 1, bytes or nil, got ${typeof outcome.value}`);
   }
 
+  /** The names are on one server: they are one, or the channel has but one. */
   async #mget(names: readonly string[]): Promise<(Uint8Array | undefined)[]> {
-    const reply = await this.#read(["mgetBuffer", ...names]);
+    const reply = replyOf(await this.#channel.submit(names[0] as string, ["mgetBuffer", ...names]));
     if (!Array.isArray(reply) || reply.length !== names.length) {
       throw new SignerError("unavailable", `redis: expected ${names.length} values, got another reply`);
     }
     return reply.map((value) => (value instanceof Uint8Array ? value : undefined));
   }
 
-  async #read(command: RedisCommand): Promise<unknown> {
-    const outcome = await this.#submit(command);
-    if (outcome.kind !== "reply") throw new SignerError("unavailable", outcome.detail);
-    return outcome.value;
-  }
-
-  #submit(command: RedisCommand): Promise<CommandOutcome> {
-    if (this.#closed) return Promise.resolve({ kind: "refused", detail: this.#reason });
-    return this.#session.submit(command);
-  }
-
-  #connect(): RedisSession {
-    const { connect: to, deadlineMs = 3_000, checkIntervalMs = 10_000 } = this.#options;
-    return new RedisSession(
-      {
-        open: to.connector ?? (() => openSocket(to, deadlineMs)),
-        username: to.username,
-        password: to.password,
-        db: to.db,
-        deadlineMs,
-        checkIntervalMs,
-        commandsMax: COMMANDS_MAX,
-      },
-      {
-        onFlush: (commands) => {
-          this.#roundTrips += 1;
-          this.#operations += commands;
-        },
-        onChecked: ({ ok }) => {
-          if (!ok) return;
-          this.#attempt = 0;
-          this.#wakeReadyWaiters();
-        },
-        onEnd: () => this.#reconnect(),
-      },
-    );
-  }
-
-  #reconnect(): void {
-    if (this.#closed) return;
-    const { random = Math.random } = this.#options;
-    const delayMs =
-      Math.min(RECONNECT_MS_MAX, RECONNECT_MS_MIN * 2 ** Math.min(this.#attempt, 16)) * (1 - random() / 2);
-    this.#attempt += 1;
-    this.#reconnectTimer = setTimeout(() => {
-      this.#session = this.#connect();
-    }, delayMs);
-  }
-
+  /** All of them, when there is something to hear: ready, or closed. */
   #wakeReadyWaiters(): void {
+    if (!this.#channel.durability.ok && !this.#closed) return;
     for (const wake of this.#readyWaiters) wake();
   }
 
@@ -292,22 +229,14 @@ class RedisStore implements RedisSlashingStore {
   }
 }
 
-/** Opens a TCP or unix socket. */
-const openSocket = (to: RedisConnectOptions, timeoutMs: number): Promise<Socket> =>
-  new Promise((resolve, reject) => {
-    const socket =
-      to.path === undefined
-        ? connect({ host: to.host ?? "127.0.0.1", port: to.port ?? 6379, noDelay: true, keepAlive: true })
-        : connect({ path: to.path });
-    const timer = setTimeout(() => socket.destroy(new Error(`no connection within ${timeoutMs} ms`)), timeoutMs);
-    socket.once("connect", () => {
-      clearTimeout(timer);
-      socket.off("error", reject);
-      resolve(socket);
-    });
-    socket.once("error", reject);
-    socket.once("close", () => clearTimeout(timer));
-  });
+/** @throws SignerError `unavailable` when there is no reply */
+const replyOf = (outcome: CommandOutcome): unknown => {
+  if (outcome.kind === "reply") return outcome.value;
+  throw new SignerError("unavailable", outcome.detail);
+};
+
+const notDurable = ({ durability }: RedisChannel): SignerError =>
+  new SignerError("unavailable", durability.ok ? "redis: no server has keys" : durability.reason);
 
 const expectScanReply = (reply: unknown): [cursor: string, names: string[]] => {
   const [cursor, names] = Array.isArray(reply) ? reply : [];

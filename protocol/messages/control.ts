@@ -6,6 +6,7 @@
 import { ByteReader, ByteWriter, PUBKEY_BYTES, toHex } from "../bytes.ts";
 import { SignerError } from "../errors.ts";
 import { KEYSTORE_BYTES_MAX, PAGE_ENTRIES_MAX, PASSWORD_BYTES_MAX } from "../limits.ts";
+import type { MacKeys } from "../slashing/mac.ts";
 
 /** Operation numbers of the control port. */
 export const CONTROL_OPERATIONS = {
@@ -29,6 +30,16 @@ export const CONTROL_OPERATIONS = {
   drain: 9,
   /** Lets the activated keys sign, after a self-test; the first time, the enclave is ready then. */
   open: 10,
+  /** Executes an operator command (`../operator/command.ts`); answers an {@link OperatorReport}. */
+  operate: 11,
+  /** Answers a page of the newest records this enclave has seen (`encodeEntries` of `store.ts`); asks by page number. */
+  floors: 12,
+  /** Takes a page of another enclave's records, for a recovery. */
+  keepFloors: 13,
+  /** Reads all records and the marker again, after another enclave's operator command. */
+  refresh: 14,
+  /** Takes the accepted MAC keys anew (`encodeMacKeys`); the writing one changes by `rotate-mac` alone. */
+  macKeys: 15,
 } as const;
 
 /** Where the enclave finds its slashing store. */
@@ -40,7 +51,48 @@ export type StoreSettings =
       readonly database: number;
       /** In front of every register's name, so that several stores may share a server. */
       readonly keyPrefix: string;
+      /** Which servers there are; undefined: one, behind the first egress port, without TLS. */
+      readonly route?: RedisRoute;
+      /** Undefined: `aof-always`. */
+      readonly durability?: RedisDurability;
+      /** TLS to every server; it ends in the enclave. */
+      readonly tls?: RedisTls;
     };
+
+/**
+ * How durable an acknowledged write is (DESIGN §4, docs/redis.md): `aof-always` is one server without replicas that
+ * flushes before it answers; `replicated:N` is the same on a primary and on all its N replicas; `managed` is a service
+ * that promises it, such as MemoryDB.
+ */
+export type RedisDurability = "aof-always" | `replicated:${number}` | "managed";
+
+/** A Redis server's, or a Sentinel's, host name or IP address and TCP port. */
+export interface RedisAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** How the primary is found. */
+export const REDIS_TOPOLOGIES = ["single", "sentinel", "cluster"] as const;
+/** One of {@link REDIS_TOPOLOGIES}. */
+export type RedisTopology = (typeof REDIS_TOPOLOGIES)[number];
+
+/** The Redis servers that the operator named. Nothing else is reached, whatever a server announces. */
+export interface RedisRoute {
+  readonly topology: RedisTopology;
+  /** 1..REDIS_ADDRESSES_MAX; number i is behind egress port PORT_EGRESS_REDIS + i. */
+  readonly addresses: readonly RedisAddress[];
+  /** How many of the first addresses `--store` named: the server, the Sentinels, or the cluster's first servers. */
+  readonly seeds: number;
+  /** What the Sentinels call the primary; with `sentinel` only. */
+  readonly masterName?: string;
+}
+
+/** TLS settings that are no secret. */
+export interface RedisTls {
+  /** Certificates that may have signed the server's, in PEM; undefined: those that Node comes with. */
+  readonly ca?: string;
+}
 
 /** Settings that are no secret; they travel as JSON. */
 export interface EnclaveSettings {
@@ -52,6 +104,8 @@ export interface EnclaveSettings {
   readonly store: StoreSettings;
   /** True only on the very first start of a data folder: the marker may be created. */
   readonly initialiseStore: boolean;
+  /** Ed25519 public key of the operator, 32 bytes of hex. */
+  readonly operatorKeyHex: string;
   /** Epochs after the present that may be signed, where genesis time is known; undefined: no bound. */
   readonly clockBoundEpochs?: number;
   /** Signing threads. */
@@ -62,8 +116,8 @@ export interface EnclaveSettings {
 export interface DevelopmentSecrets {
   /** AES-256 key under which key material rests in the data folder; 32 bytes. */
   readonly sealingKey: Uint8Array;
-  /** MAC key of slashing records, id 1; 32 bytes. */
-  readonly macKey: Uint8Array;
+  /** MAC keys of slashing records that are accepted, by id, 32 bytes each, and the one that writes. */
+  readonly macKeys: MacKeys;
   /** Redis password in UTF-8; empty: none. */
   readonly storePassword: Uint8Array;
 }
@@ -75,6 +129,18 @@ export interface SealedKey {
   /** Whether this key had a record in the slashing store before: an absent record is then data loss. */
   readonly registered: boolean;
 }
+
+/** What an operator command did. */
+export interface OperatorReport {
+  readonly written: number;
+  readonly unchanged: number;
+  readonly failed: number;
+  /** The first {@link OPERATOR_FAILURES_MAX} of those that failed. */
+  readonly failures: readonly { readonly pubkeyHex: string; readonly reason: string }[];
+}
+
+/** Failures that an {@link OperatorReport} names. */
+export const OPERATOR_FAILURES_MAX = 100;
 
 /** What became of a page of keys. */
 export interface LoadReport {
@@ -97,6 +163,8 @@ export interface EnclaveStatus {
   readonly genesisValidatorsRootHex?: string;
   /** Whether the store's marker exists and was verified. */
   readonly storeInitialised: boolean;
+  /** Sequence of the last signed operator command that the enclave knows of. */
+  readonly commandSequence: number;
   readonly inFlight: number;
   readonly counters: Readonly<Record<EnclaveCounter, number>>;
 }
@@ -121,9 +189,33 @@ export const encodeConfigure = (settings: EnclaveSettings, secrets: DevelopmentS
   new ByteWriter()
     .sizedText(JSON.stringify(settings))
     .bytes(secrets.sealingKey)
-    .bytes(secrets.macKey)
+    .bytes(encodeMacKeys(secrets.macKeys))
     .sizedBytes(secrets.storePassword)
     .finish();
+
+/** MAC keys: how many, each with its id, and the id of the one that writes. */
+export const encodeMacKeys = ({ macKeys, writingKeyId }: MacKeys): Uint8Array => {
+  const writer = new ByteWriter().u16(macKeys.size);
+  for (const [id, key] of macKeys) writer.u16(id).bytes(key);
+  return writer.u16(writingKeyId).finish();
+};
+
+/** @throws SignerError `protocol_violation` */
+export const decodeMacKeys = (payload: Uint8Array): MacKeys => {
+  const reader = new ByteReader(payload, "MAC keys");
+  const keys = readMacKeys(reader);
+  reader.end();
+  return keys;
+};
+
+const readMacKeys = (reader: ByteReader): MacKeys => {
+  const count = reader.u16("number of MAC keys");
+  const macKeys = new Map<number, Uint8Array>();
+  for (let index = 0; index < count; index += 1) {
+    macKeys.set(reader.u16("MAC key id"), reader.bytes(SECRET_BYTES, "MAC key").slice());
+  }
+  return { macKeys, writingKeyId: reader.u16("writing MAC key id") };
+};
 
 /** The settings come back as parsed JSON: `enclave-worker/config.ts` checks their members. */
 export const decodeConfigure = (payload: Uint8Array): { settings: unknown; secrets: DevelopmentSecrets } => {
@@ -131,7 +223,7 @@ export const decodeConfigure = (payload: Uint8Array): { settings: unknown; secre
   const settings = parseJson(reader.sizedText("settings"), "configure settings");
   const secrets = {
     sealingKey: reader.bytes(SECRET_BYTES, "sealing key").slice(),
-    macKey: reader.bytes(SECRET_BYTES, "MAC key").slice(),
+    macKeys: readMacKeys(reader),
     storePassword: reader.sizedBytes("store password").slice(),
   };
   reader.end();
@@ -240,12 +332,29 @@ export const decodeStatus = (payload: Uint8Array): EnclaveStatus => {
     ENCLAVE_PHASES.includes(value.phase as EnclavePhase) &&
     Number.isSafeInteger(value.keys) &&
     Number.isSafeInteger(value.inFlight) &&
+    Number.isSafeInteger(value.commandSequence) &&
     typeof value.storeInitialised === "boolean" &&
     ["string", "undefined"].includes(typeof value.storeProblem) &&
     ["string", "undefined"].includes(typeof value.genesisValidatorsRootHex) &&
     ENCLAVE_COUNTERS.every((name) => Number.isSafeInteger(counters?.[name]));
   if (!valid) throw new SignerError("protocol_violation", "status: unexpected members");
   return value as EnclaveStatus;
+};
+
+/** An {@link OperatorReport} as JSON. */
+export const encodeOperatorReport = (report: OperatorReport): Uint8Array => Buffer.from(JSON.stringify(report));
+
+/** Total. @throws SignerError `protocol_violation` */
+export const decodeOperatorReport = (payload: Uint8Array): OperatorReport => {
+  const value = parseJson(Buffer.from(payload).toString("utf8"), "operator report") as Partial<OperatorReport>;
+  const { failures } = value;
+  const valid =
+    [value.written, value.unchanged, value.failed].every(Number.isSafeInteger) &&
+    Array.isArray(failures) &&
+    failures.length <= OPERATOR_FAILURES_MAX &&
+    failures.every((each) => typeof each?.pubkeyHex === "string" && typeof each?.reason === "string");
+  if (!valid) throw new SignerError("protocol_violation", "operator report: unexpected members");
+  return value as OperatorReport;
 };
 
 const readPageCount = (reader: ByteReader): number => {

@@ -1,5 +1,5 @@
 /**
- * Moves watermarks into and out of a store. Importing only ever raises (`merge`), so it is safe to repeat after any
+ * Moves watermarks into a store. Importing only ever raises (`merge`), so it is safe to repeat after any
  * failure; a record that cannot be verified is never overwritten.
  *
  * An import raises numbers and nothing else: a signing root counts only where our own record has it already. What was
@@ -7,15 +7,15 @@
  * database (`should_succeed: false`; disputed in eth-clients/slashing-protection-interchange-tests issues 19 and 20).
  */
 
-import { fromHex, PUBKEY_BYTES, toHex } from "../bytes.ts";
+import { fromHex, PUBKEY_BYTES } from "../bytes.ts";
 import { toSignerError } from "../errors.ts";
-import type { ValidatorFailure } from "./interchange.ts";
+import { createFailures, type Failures } from "./interchange.ts";
 import type { RecordCodec } from "./record.ts";
 import { EMPTY_STATE, merge, type SlashingState } from "./rules.ts";
 import type { SlashingStore } from "./store.ts";
 
 /** Validators that are read and written at a time: well within the stores' bounds on operations in flight. */
-const PAGE_VALIDATORS = 1024;
+export const PAGE_VALIDATORS = 1024;
 /** Tries per validator. Each lost try means that another enclave signed or imported meanwhile: 8 in a row do not happen. */
 const ATTEMPTS_MAX = 8;
 
@@ -24,7 +24,7 @@ const LOST =
   "it was protected here before, but its record was lost from the store: restore the store, " +
   "see docs/slashing-protection.md on a suspect store";
 
-/** The modules that import and export work with. */
+/** The modules that imports and exports (`export.ts`) work with. */
 export interface ImportModules {
   readonly store: SlashingStore;
   readonly codec: RecordCodec;
@@ -32,63 +32,47 @@ export interface ImportModules {
 
 /** What became of an import. */
 export interface ImportReport {
-  /** Validators (`0x` hex) whose record is now durable and at least as high as the import. */
-  readonly imported: readonly string[];
-  readonly failures: readonly ValidatorFailure[];
+  /** Histories whose validator's record is now durable and at least as high. */
+  readonly imported: number;
+  readonly failures: Failures;
 }
 
 /**
- * Raises the records of these validators (public key as `0x` hex → state) to at least the given states.
+ * Raises the records of these validators (public key as `0x` hex → state) to at least the given states, page by page: as
+ * many are in memory. A validator that comes in several pages is merged, and counted, in each.
  *
  * `mayCreate` says whether a validator without a record gets one, which registers it: false for registered keys, because
  * their absent record is data loss, not a new validator, and nobody knows how far above the import it stood.
  */
 export const mergeIntoStore = async (
   modules: ImportModules,
-  states: Iterable<readonly [string, SlashingState]>,
-  { mayCreate, onProgress }: { mayCreate: (pubkeyHex: string) => boolean; onProgress?: (done: number) => void },
+  states: AsyncIterable<readonly [string, SlashingState]> | Iterable<readonly [string, SlashingState]>,
+  { mayCreate }: { mayCreate: (pubkeyHex: string) => boolean },
 ): Promise<ImportReport> => {
-  const imported: string[] = [];
-  const failures: ValidatorFailure[] = [];
-  for (const page of pagesOf(states, PAGE_VALIDATORS)) {
+  let imported = 0;
+  const collected = createFailures();
+  for await (const page of pagesOf(states)) {
     for (const { pubkey, problem } of await mergePage(modules, page, mayCreate)) {
-      if (problem === undefined) imported.push(pubkey);
-      else failures.push({ pubkey, reason: problem });
+      if (problem === undefined) imported += 1;
+      else collected.add({ pubkey, reason: problem });
     }
-    onProgress?.(imported.length + failures.length);
   }
-  return { imported, failures };
+  return { imported, failures: collected.failures };
 };
 
-/**
- * The states of all validators in the store, by public key as `0x` hex, and those whose record cannot be verified.
- * @throws SignerError `unavailable` when the store cannot be read.
- */
-export const exportFromStore = async ({
-  store,
-  codec,
-}: ImportModules): Promise<{ validators: Map<string, SlashingState>; failures: ValidatorFailure[] }> => {
-  const validators = new Map<string, SlashingState>();
-  const failures = new Map<string, string>();
-  for await (const { key, value } of store.scan()) {
-    const pubkey = toHex(key);
-    const decoded = codec.decode(key, value);
-    if (decoded.kind === "unverifiable") failures.set(pubkey, decoded.reason);
-    else validators.set(pubkey, merge(validators.get(pubkey) ?? EMPTY_STATE, decoded.state));
+/** Up to {@link PAGE_VALIDATORS} different validators at a time, several histories of one folded together. */
+async function* pagesOf(
+  states: AsyncIterable<readonly [string, SlashingState]> | Iterable<readonly [string, SlashingState]>,
+): AsyncGenerator<[string, SlashingState][]> {
+  const page = new Map<string, SlashingState>();
+  for await (const [pubkey, state] of states) {
+    const earlier = page.get(pubkey);
+    page.set(pubkey, earlier === undefined ? state : merge(earlier, state));
+    if (page.size < PAGE_VALIDATORS) continue;
+    yield [...page];
+    page.clear();
   }
-  for (const pubkey of failures.keys()) validators.delete(pubkey);
-  return { validators, failures: [...failures].map(([pubkey, reason]) => ({ pubkey, reason })) };
-};
-
-function* pagesOf<T>(items: Iterable<T>, size: number): Generator<T[]> {
-  let page: T[] = [];
-  for (const item of items) {
-    page.push(item);
-    if (page.length < size) continue;
-    yield page;
-    page = [];
-  }
-  if (page.length > 0) yield page;
+  if (page.size > 0) yield [...page];
 }
 
 interface Outcome {

@@ -9,8 +9,10 @@
  * |     17 |    32 | genesis validators root                                     |
  * |     49 |     4 | minimum configuration version                               |
  * |     53 |     8 | created, unix seconds                                       |
- * |     61 |     2 | MAC key id                                                  |
- * |     63 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..62)    |
+ * |     61 |     4 | sequence of the last signed operator command                |
+ * |     65 |     8 | suspect since, unix seconds; 0: trusted                     |
+ * |     73 |     2 | MAC key id                                                  |
+ * |     75 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..74)    |
  */
 
 import { ByteWriter, bytesEqual, ROOT_BYTES, toHex } from "../bytes.ts";
@@ -19,7 +21,7 @@ import { createMacKeyring, MAC_BYTES, type MacKeys } from "./mac.ts";
 import { STORE_ID_BYTES } from "./record.ts";
 
 /** Length of a marker in bytes. */
-export const MARKER_BYTES = 95;
+export const MARKER_BYTES = 107;
 /** Id of the one MAC key of a data folder; sealed configurations bring their own. */
 export const DEVELOPMENT_MAC_KEY_ID = 1;
 /** Configuration version of an installation without a sealed configuration. */
@@ -39,7 +41,24 @@ export interface Marker {
   readonly configVersionMin: number;
   /** When the store was initialised, unix seconds, 0..2^53-1. For people only; nothing is decided by it. */
   readonly createdUnixSeconds: number;
+  /** Sequence of the last signed operator command, 0..2^32-1: the next one must name one more. Only ever raised. */
+  readonly commandSequence: number;
+  /** When an enclave found data lost or altered, unix seconds; 0: the store is trusted. Cleared by `recover` alone. */
+  readonly suspectSinceUnixSeconds: number;
 }
+
+/** The marker of a store that is initialised now. */
+export const newMarker = (
+  storeId: Uint8Array,
+  { genesisValidatorsRoot, nowMs }: { genesisValidatorsRoot: Uint8Array; nowMs: number },
+): Marker => ({
+  storeId,
+  genesisValidatorsRoot,
+  configVersionMin: 0,
+  createdUnixSeconds: Math.floor(nowMs / 1000),
+  commandSequence: 0,
+  suspectSinceUnixSeconds: 0,
+});
 
 /** What {@link decodeMarker} answers. Whether a verified marker is the *expected* one is {@link verifyMarker}'s matter. */
 export type DecodedMarker =
@@ -56,12 +75,16 @@ export const encodeMarker = (marker: Marker, keys: MacKeys): Uint8Array => {
   expectLength(marker.genesisValidatorsRoot, ROOT_BYTES, "genesis validators root");
   expectNumber(marker.configVersionMin, 0xffff_ffff, "minimum configuration version");
   expectNumber(marker.createdUnixSeconds, Number.MAX_SAFE_INTEGER, "created");
+  expectNumber(marker.commandSequence, 0xffff_ffff, "command sequence");
+  expectNumber(marker.suspectSinceUnixSeconds, Number.MAX_SAFE_INTEGER, "suspect since");
   const body = new ByteWriter()
     .u8(VERSION)
     .bytes(marker.storeId)
     .bytes(marker.genesisValidatorsRoot)
     .u32(marker.configVersionMin)
     .u64(marker.createdUnixSeconds)
+    .u32(marker.commandSequence)
+    .u64(marker.suspectSinceUnixSeconds)
     .u16(keyring.writingKeyId)
     .finish();
   return Buffer.concat([body, keyring.sign(Buffer.concat([DOMAIN, body]))]);
@@ -76,16 +99,20 @@ export const decodeMarker = (bytes: Uint8Array, keys: MacKeys): DecodedMarker =>
   const version = copy.readUInt8(0);
   if (version !== VERSION) return unverifiable(`version: expected ${VERSION}, got ${version}`);
   const body = copy.subarray(0, BODY_BYTES);
-  const macKeyId = copy.readUInt16BE(61);
+  const macKeyId = copy.readUInt16BE(73);
   const problem = createMacKeyring(keys).problem(macKeyId, Buffer.concat([DOMAIN, body]), copy.subarray(BODY_BYTES));
   if (problem !== undefined) return unverifiable(problem);
-  const created = copy.readBigUInt64BE(53);
-  if (created > BigInt(Number.MAX_SAFE_INTEGER)) return unverifiable("created: above 2^53-1");
+  const created = Number(copy.readBigUInt64BE(53));
+  const suspectSince = Number(copy.readBigUInt64BE(65));
+  if (!Number.isSafeInteger(created)) return unverifiable("created: above 2^53-1");
+  if (!Number.isSafeInteger(suspectSince)) return unverifiable("suspect since: above 2^53-1");
   const marker: Marker = {
     storeId: new Uint8Array(copy.subarray(1, 17)),
     genesisValidatorsRoot: new Uint8Array(copy.subarray(17, 49)),
     configVersionMin: copy.readUInt32BE(49),
-    createdUnixSeconds: Number(created),
+    createdUnixSeconds: created,
+    commandSequence: copy.readUInt32BE(61),
+    suspectSinceUnixSeconds: suspectSince,
   };
   return { kind: "marker", marker, macKeyId };
 };
@@ -102,7 +129,7 @@ export interface ExpectedMarker {
 
 /** What {@link verifyMarker} answers; the reason says what to do. */
 export type VerifiedMarker =
-  | { readonly kind: "ok"; readonly marker: Marker }
+  | { readonly kind: "ok"; readonly marker: Marker /** key it is written under */; readonly macKeyId: number }
   | { readonly kind: "refused"; readonly reason: string };
 
 /** Whether these bytes are the marker of the store that is expected here. Total. */
@@ -111,7 +138,7 @@ export const verifyMarker = (bytes: Uint8Array, expected: ExpectedMarker, keys: 
   if (decoded.kind === "unverifiable") {
     return refused(`${decoded.reason}. The store belongs to another installation or was altered: ${OWN_FOLDER}`);
   }
-  const { marker } = decoded;
+  const { marker, macKeyId } = decoded;
   if (!bytesEqual(marker.storeId, expected.storeId)) {
     const detail = `the store is ${toHex(marker.storeId)}, expected ${toHex(expected.storeId)}`;
     return refused(`marker: ${detail}: ${OWN_FOLDER}`);
@@ -121,7 +148,7 @@ export const verifyMarker = (bytes: Uint8Array, expected: ExpectedMarker, keys: 
     const detail = `the store protects the chain ${toHex(marker.genesisValidatorsRoot)}, expected ${toHex(chain)}`;
     return refused(`marker: ${detail}: one store serves one network`);
   }
-  if (expected.configVersion >= marker.configVersionMin) return { kind: "ok", marker };
+  if (expected.configVersion >= marker.configVersionMin) return { kind: "ok", marker, macKeyId };
   return refused(
     `marker: configuration version ${expected.configVersion} is below the minimum ${marker.configVersionMin}: ` +
       "use the newest configuration",

@@ -92,6 +92,8 @@ const startPublisher = (): Promise<Publisher> =>
         return reloads === 1 ? "accepted" : "running";
       },
       reloadStatus: () => reloadStatus,
+      operate: () => Promise.reject(new SignerError("unavailable", "no enclaves here")),
+      slashingStatus: () => Promise.resolve({ storeIdHex: "0x", commandSequence: 0, nextMacKeyId: 2 }),
     },
   );
 
@@ -431,6 +433,7 @@ describe("following the manager", () => {
       keys: 0,
       inFlight: 0,
       storeInitialised: true,
+      commandSequence: 0,
       storeProblem: "x".repeat(900_000),
       counters,
     } as const;

@@ -10,6 +10,7 @@ const SETTINGS = {
   storeIdHex: `0x${"ab".repeat(16)}`,
   store: { kind: "sqlite" },
   initialiseStore: false,
+  operatorKeyHex: `0x${"0d".repeat(32)}`,
   threads: 2,
 };
 const outcome = (settings: unknown): string => {

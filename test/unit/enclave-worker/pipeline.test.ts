@@ -53,7 +53,7 @@ beforeEach(async () => {
       slotsPerEpoch: 32,
       storeId: CODEC_OPTIONS.storeId,
       genesisValidatorsRoot: NETWORK.genesisValidatorsRoot,
-      macKey: filledBytes(0x11, 32),
+      macKeys: { macKeys: new Map([[1, filledBytes(0x11, 32)]]), writingKeyId: 1 },
       initialise: true,
     },
     { store, now: () => nowMs, wallClock: () => wallClockMs, count: () => undefined, onSuspect: () => undefined },

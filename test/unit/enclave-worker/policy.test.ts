@@ -70,7 +70,7 @@ describe("the clock bound", () => {
     expect(denied).toEqual({
       kind: "denied",
       rule: "beyond_clock_bound",
-      detail: "epoch 102 is later than the present epoch 100 + 1",
+      detail: "epoch 102 is later than 101, the last that may be signed now",
     });
   });
 });

@@ -19,6 +19,8 @@ const MARKER: Marker = {
   genesisValidatorsRoot: ROOT,
   configVersionMin: 0,
   createdUnixSeconds: 1_700_000_000,
+  commandSequence: 0,
+  suspectSinceUnixSeconds: 0,
 };
 const marker = (change: Partial<Marker> = {}, keys = MAC_KEYS) => encodeMarker({ ...MARKER, ...change }, keys);
 
@@ -29,7 +31,7 @@ const make = (store: MemoryStore, change: Partial<ProtectionOptions> = {}) => {
       slotsPerEpoch: 32,
       storeId: CODEC_OPTIONS.storeId,
       genesisValidatorsRoot: ROOT,
-      macKey: filledBytes(0x11, 32),
+      macKeys: { macKeys: new Map([[1, filledBytes(0x11, 32)]]), writingKeyId: 1 },
       initialise: true,
       ...change,
     },
@@ -220,7 +222,7 @@ describe("durability", () => {
         slotsPerEpoch: 32,
         storeId: CODEC_OPTIONS.storeId,
         genesisValidatorsRoot: ROOT,
-        macKey: filledBytes(0x11, 32),
+        macKeys: { macKeys: new Map([[1, filledBytes(0x11, 32)]]), writingKeyId: 1 },
         initialise: true,
       },
       {

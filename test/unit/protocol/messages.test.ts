@@ -24,6 +24,7 @@ const status = fc
     storeProblem: maybe(text),
     genesisValidatorsRootHex: maybe(text),
     storeInitialised: fc.boolean(),
+    commandSequence: fc.nat(),
     inFlight: fc.nat(),
     counters: fc.record(Object.fromEntries(control.ENCLAVE_COUNTERS.map((name) => [name, fc.nat()]))),
   })
@@ -31,7 +32,16 @@ const status = fc
 
 const configuration = fc.record({
   settings: fc.object({ withNullPrototype: false }).map((each) => withoutUndefined(each)),
-  secrets: fc.record({ sealingKey: exactly(32), macKey: exactly(32), storePassword: short }),
+  secrets: fc.record({
+    sealingKey: exactly(32),
+    macKeys: fc.record({
+      macKeys: fc
+        .dictionary(fc.constantFrom("1", "2", "65535"), exactly(32))
+        .map((keys) => new Map(Object.entries(keys).map(([id, key]) => [Number(id), key]))),
+      writingKeyId: fc.integer({ min: 0, max: 0xffff }),
+    }),
+    storePassword: short,
+  }),
 });
 const sealedKey = fc.record({ pubkey, sealed: short, registered: fc.boolean() });
 const report = fc.record({ loaded: fc.nat(), failures: few(fc.record({ pubkey, reason: text })) });

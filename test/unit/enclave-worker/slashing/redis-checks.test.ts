@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkAofAlways, SETTING_NAMES, type ServerReplies } from "#enclave/slashing/redis-checks.ts";
+import { checkPrimary, SETTING_NAMES, type ServerReplies } from "#enclave/slashing/redis-checks.ts";
 
 const lines = (fields: Record<string, string>): string =>
   ["# Section", ...Object.entries(fields).map(([name, value]) => `${name}:${value}`), ""].join("\r\n");
@@ -28,9 +28,9 @@ const replies = (change: { replication?: object; persistence?: object; settings?
   };
 };
 
-describe("checkAofAlways", () => {
+describe("checkPrimary", () => {
   it("is content with one primary that fsyncs always and evicts nothing", () => {
-    expect(checkAofAlways(replies({}), { first: true })).toEqual({ ok: true });
+    expect(checkPrimary(replies({}), { first: true, replicas: 0 })).toEqual({ ok: true });
   });
 
   it.each([
@@ -45,7 +45,7 @@ describe("checkAofAlways", () => {
     ["persistence", "aof_last_write_status", "err", "redis-cli BGREWRITEAOF"],
   ])("refuses %s %s:%s at every check, and says how to mend it", (section, name, value, mend) => {
     for (const first of [true, false]) {
-      const durability = checkAofAlways(replies({ [section]: { [name]: value } }), { first });
+      const durability = checkPrimary(replies({ [section]: { [name]: value } }), { first, replicas: 0 });
       expect(durability).toMatchObject({ ok: false, reason: expect.stringContaining(mend) });
       expect(durability).toMatchObject({ reason: expect.stringContaining(name) });
     }
@@ -57,22 +57,22 @@ describe("checkAofAlways", () => {
     ["aof_last_bgrewrite_status", "err"],
   ])("refuses %s:%s at the first check only", (name, value) => {
     const weak = replies({ persistence: { [name]: value } });
-    expect(checkAofAlways(weak, { first: true })).toMatchObject({ ok: false });
-    expect(checkAofAlways(weak, { first: false })).toEqual({ ok: true });
+    expect(checkPrimary(weak, { first: true, replicas: 0 })).toMatchObject({ ok: false });
+    expect(checkPrimary(weak, { first: false, replicas: 0 })).toEqual({ ok: true });
   });
 
   it("refuses what says nothing at all", () => {
     const empty = { replication: "", persistence: "", settings: [] };
-    expect(checkAofAlways(empty, { first: true })).toMatchObject({ ok: false });
+    expect(checkPrimary(empty, { first: true, replicas: 0 })).toMatchObject({ ok: false });
     const noSettings = { ...replies({}), settings: [] };
-    expect(checkAofAlways(noSettings, { first: true })).toMatchObject({ ok: false });
+    expect(checkPrimary(noSettings, { first: true, replicas: 0 })).toMatchObject({ ok: false });
     const noReplication = { ...replies({}), replication: "" };
-    expect(checkAofAlways(noReplication, { first: true })).toMatchObject({ ok: false });
+    expect(checkPrimary(noReplication, { first: true, replicas: 0 })).toMatchObject({ ok: false });
   });
 
   it("names the replica that has to go", () => {
     const replication = { connected_slaves: "2", slave0: "ip=10.0.0.7,port=6380,state=online" };
-    const durability = checkAofAlways(replies({ replication }), { first: false });
+    const durability = checkPrimary(replies({ replication }), { first: false, replicas: 0 });
     expect(durability).toMatchObject({
       reason: expect.stringContaining("redis-cli -h 10.0.0.7 -p 6380 REPLICAOF NO ONE"),
     });

@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { SignerError } from "#protocol/errors.ts";
-import { exportFromStore, mergeIntoStore } from "#protocol/slashing/import.ts";
+import { countRecords, exportFromStore } from "#protocol/slashing/export.ts";
+import { mergeIntoStore, PAGE_VALIDATORS } from "#protocol/slashing/import.ts";
 import { createRecordCodec } from "#protocol/slashing/record.ts";
 import type { SlashingState } from "#protocol/slashing/rules.ts";
 import type { CompareAndSetResult, SlashingStore } from "#protocol/slashing/store.ts";
+import { failuresOf } from "../../../helpers/interchange.ts";
 
 const codec = createRecordCodec({
   macKeys: new Map([[1, new Uint8Array(32).fill(1)]]),
@@ -81,7 +83,7 @@ describe("mergeIntoStore", () => {
     const { store, put, state } = memoryStore(never);
     put(OWN);
     const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, imported]], { mayCreate: () => false });
-    expect(report).toEqual({ imported: [KEY_HEX], failures: [] });
+    expect(report).toEqual({ imported: 1, failures: failuresOf() });
     expect(state()).toEqual(expected);
   });
 
@@ -89,7 +91,9 @@ describe("mergeIntoStore", () => {
     const { store, registers, state } = memoryStore(never);
     const states = [[KEY_HEX, { block: { slot: 5, signingRoot: root(1) }, control }]] as const;
     const refused = await mergeIntoStore({ store, codec }, states, { mayCreate: () => false });
-    expect(refused.failures[0]?.reason).toMatch(/record was lost.*restore the store.*docs\/slashing-protection\.md/);
+    expect(refused.failures.named[0]?.reason).toMatch(
+      /record was lost.*restore the store.*docs\/slashing-protection\.md/,
+    );
     expect(registers.size).toBe(0);
     await mergeIntoStore({ store, codec }, states, { mayCreate: () => true });
     expect(state()).toEqual({ block: { slot: 5 }, control });
@@ -100,20 +104,49 @@ describe("mergeIntoStore", () => {
     const other = `0x${"bb".repeat(48)}`;
     const states = [KEY_HEX, other].map((key) => [key, { block: { slot: 5 }, control }] as const);
     const report = await mergeIntoStore({ store, codec }, states, { mayCreate: (pubkeyHex) => pubkeyHex === other });
-    expect(report).toMatchObject({ imported: [other], failures: [{ pubkey: KEY_HEX }] });
+    expect(report).toMatchObject({ imported: 1, failures: { count: 1, named: [{ pubkey: KEY_HEX }] } });
     expect([...registers.keys()]).toEqual(["bb".repeat(48)]);
   });
 
-  it("reports progress up to the last validator, failed or not", async () => {
-    const { store } = memoryStore(never);
-    const states = Array.from({ length: 2500 }, (_, index) => {
-      const key = `0x${index.toString(16).padStart(96, "0")}`;
-      return [key, { block: { slot: 5 }, control }] as const;
-    });
-    const done: number[] = [];
+  const keyOf = (index: number): string => `0x${index.toString(16).padStart(96, "0")}`;
+
+  it("reads no further ahead than a page, and counts failures that it does not name", async () => {
+    const { store, registers } = memoryStore(never);
+    let aheadMax = 0;
+    const states = async function* () {
+      for (let index = 0; index < 2500; index += 1) {
+        aheadMax = Math.max(aheadMax, index - registers.size * 16);
+        yield [keyOf(index), { block: { slot: 5 }, control }] as const;
+      }
+    };
     const mayCreate = (pubkeyHex: string): boolean => pubkeyHex.endsWith("0");
-    await mergeIntoStore({ store, codec }, states, { mayCreate, onProgress: (count) => done.push(count) });
-    expect(done).toEqual([1024, 2048, 2500]);
+    const report = await mergeIntoStore({ store, codec }, states(), { mayCreate });
+    expect(report.imported).toBe(157);
+    expect(report.failures.count).toBe(2500 - 157);
+    expect(report.failures.named).toHaveLength(100);
+    expect(aheadMax).toBeLessThanOrEqual(PAGE_VALIDATORS);
+  });
+
+  it("folds several histories of a validator, in one page or in many", async () => {
+    const { store, state } = memoryStore(never);
+    const states = function* () {
+      for (const slot of [7, 9]) yield [KEY_HEX, { block: { slot }, control }] as const;
+      for (let index = 0; index < 1500; index += 1) yield [keyOf(index), { control }] as const;
+      yield [KEY_HEX, { block: { slot: 8 }, attestation: { sourceEpoch: 1, targetEpoch: 2 }, control }] as const;
+    };
+    const report = await mergeIntoStore({ store, codec }, states(), { mayCreate: () => true });
+    expect(report).toEqual({ imported: 1502, failures: failuresOf() });
+    expect(state()).toEqual({ block: { slot: 9 }, attestation: { sourceEpoch: 1, targetEpoch: 2 }, control });
+  });
+
+  it("keeps what was merged before the histories break off", async () => {
+    const { store, registers } = memoryStore(never);
+    const states = function* () {
+      for (let index = 0; index < 1100; index += 1) yield [keyOf(index), { control }] as const;
+      throw new SignerError("bad_request", "breaks off");
+    };
+    await expect(mergeIntoStore({ store, codec }, states(), { mayCreate: () => true })).rejects.toThrow("breaks off");
+    expect(registers.size).toBe(PAGE_VALIDATORS);
   });
 
   it("never overwrites a record that cannot be verified", async () => {
@@ -122,7 +155,7 @@ describe("mergeIntoStore", () => {
     bad[100] = 1;
     registers.set("aa".repeat(48), bad);
     const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { mayCreate: () => true });
-    expect(report.failures[0]?.reason).toContain("cannot be verified");
+    expect(report.failures.named[0]?.reason).toContain("cannot be verified");
     expect(registers.get("aa".repeat(48))).toBe(bad);
   });
 
@@ -135,7 +168,7 @@ describe("mergeIntoStore", () => {
     });
     put(OWN);
     const states = [[KEY_HEX, { block: { slot: 15 }, control }]] as const;
-    expect((await mergeIntoStore({ store, codec }, states, { mayCreate: () => false })).failures).toEqual([]);
+    expect((await mergeIntoStore({ store, codec }, states, { mayCreate: () => false })).failures.count).toBe(0);
     expect(state()).toEqual({ ...OWN, block: { slot: 20 } });
   });
 
@@ -146,25 +179,40 @@ describe("mergeIntoStore", () => {
     const { store, put } = memoryStore(() => answer);
     put(OWN);
     const report = await mergeIntoStore({ store, codec }, [[KEY_HEX, OWN]], { mayCreate: () => false });
-    expect(report.failures[0]?.reason).toContain(reason);
+    expect(report.failures.named[0]?.reason).toContain(reason);
   });
 
   it("reports each validator of a page when the store cannot be read", async () => {
     const { store } = memoryStore(never);
     const broken = { ...store, getMany: () => Promise.reject(new SignerError("unavailable", "gone")) };
     const report = await mergeIntoStore({ store: broken, codec }, [[KEY_HEX, OWN]], { mayCreate: () => true });
-    expect(report).toEqual({ imported: [], failures: [{ pubkey: KEY_HEX, reason: "unavailable: gone" }] });
+    expect(report).toEqual({ imported: 0, failures: failuresOf({ pubkey: KEY_HEX, reason: "unavailable: gone" }) });
   });
 });
 
 describe("exportFromStore", () => {
+  const OTHER = `0x${"bb".repeat(48)}`;
+  const unverifiable = { ok: false, pubkey: OTHER, reason: "record length: expected 136 bytes, got 3" };
+
   it("answers every state, and every record that cannot be verified", async () => {
     const { store, registers, put } = memoryStore(never);
     put(OWN);
     registers.set("bb".repeat(48), new Uint8Array(3));
-    expect(await exportFromStore({ store, codec })).toEqual({
-      validators: new Map([[KEY_HEX, OWN]]),
-      failures: [{ pubkey: `0x${"bb".repeat(48)}`, reason: "record length: expected 136 bytes, got 3" }],
-    });
+    const records = await Array.fromAsync(exportFromStore({ store, codec }));
+    expect(records).toEqual([{ ok: true, pubkey: KEY_HEX, state: OWN }, unverifiable]);
+    expect(await countRecords(store)).toBe(2);
+  });
+
+  it("answers the validators that were asked for, page by page, and says who is not there", async () => {
+    const { store, registers, put } = memoryStore(never);
+    put(OWN);
+    registers.set("bb".repeat(48), new Uint8Array(3));
+    const absent = Array.from({ length: 1500 }, (_, index) => Buffer.alloc(48, index % 100));
+    const pubkeys = [KEY, ...absent, Buffer.alloc(48, 0xbb)];
+    const records = await Array.fromAsync(exportFromStore({ store, codec }, { pubkeys }));
+    expect(records).toHaveLength(1502);
+    expect(records[0]).toEqual({ ok: true, pubkey: KEY_HEX, state: OWN });
+    expect(records[1]).toMatchObject({ ok: false, reason: "the store has no record of it" });
+    expect(records.at(-1)).toEqual(unverifiable);
   });
 });

@@ -9,6 +9,8 @@ const MARKER: Marker = {
   genesisValidatorsRoot: new Uint8Array(32).fill(0x22),
   configVersionMin: 5,
   createdUnixSeconds: 1_800_000_000,
+  commandSequence: 7,
+  suspectSinceUnixSeconds: 0,
 };
 
 const anyMarker: fc.Arbitrary<Marker> = fc.record({
@@ -16,6 +18,8 @@ const anyMarker: fc.Arbitrary<Marker> = fc.record({
   genesisValidatorsRoot: fc.uint8Array({ minLength: 32, maxLength: 32 }),
   configVersionMin: fc.integer({ min: 0, max: 0xffff_ffff }),
   createdUnixSeconds: fc.maxSafeNat(),
+  commandSequence: fc.integer({ min: 0, max: 0xffff_ffff }),
+  suspectSinceUnixSeconds: fc.maxSafeNat(),
 });
 
 describe("a marker", () => {
@@ -58,6 +62,8 @@ describe("a marker", () => {
     ["a short root", { genesisValidatorsRoot: new Uint8Array(31) }],
     ["a version of 2^32", { configVersionMin: 2 ** 32 }],
     ["a negative time", { createdUnixSeconds: -1 }],
+    ["a sequence of 2^32", { commandSequence: 2 ** 32 }],
+    ["a suspicion of 2^53", { suspectSinceUnixSeconds: 2 ** 53 }],
   ])("is never encoded with %s", (_name, change) => {
     expect(() => encodeMarker({ ...MARKER, ...change }, KEYS)).toThrow(SignerError);
   });
@@ -74,7 +80,7 @@ describe("verifyMarker", () => {
     ["another chain", { genesisValidatorsRoot: new Uint8Array(32) }, "protects the chain"],
   ])("judges %s", (_name, change, expected) => {
     const verified = verifyMarker(encodeMarker(MARKER, KEYS), { ...EXPECTED, ...change }, KEYS);
-    if (expected === undefined) expect(verified).toEqual({ kind: "ok", marker: MARKER });
+    if (expected === undefined) expect(verified).toEqual({ kind: "ok", marker: MARKER, macKeyId: 3 });
     else expect(verified).toMatchObject({ kind: "refused", reason: expect.stringContaining(expected) });
   });
 

@@ -1,0 +1,172 @@
+/**
+ * Executes operator commands inside the enclave: those that only raise protection at once, the others under the
+ * operator's signature and in sequence, so that none works twice.
+ *
+ * Recovery first marks the store as suspect and waits until every enclave of every parent has seen it: meanwhile nobody
+ * signs anything slashable, and what is then written stands above whatever was lost.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { bytesEqual, toHex } from "#protocol/bytes.ts";
+import { SignerError } from "#protocol/errors.ts";
+import { needsSignature, type OperatorCommand, type ReceivedOperatorCommand } from "#protocol/operator/command.ts";
+import { type Marker, newMarker } from "#protocol/slashing/marker.ts";
+import { merge, type SlashingState } from "#protocol/slashing/rules.ts";
+import type { SlashingStore, StoreEntry } from "#protocol/slashing/store.ts";
+import type { FoundMarker } from "../slashing/marker-keeper.ts";
+import type { Protection, Workshop } from "../slashing/protection.ts";
+import { type RewriteReport, rewriteRecords } from "../slashing/rewrite.ts";
+import type { Authority } from "./authority.ts";
+import { transformOf } from "./transforms.ts";
+
+/** The enclave's operator desk. */
+export interface Operator {
+  /** @throws SignerError `bad_request` (signature, sequence, bound), `unavailable`, `unknown_outcome` */
+  execute(received: ReceivedOperatorCommand): Promise<RewriteReport>;
+  /** Takes what another enclave has seen, for a recovery that follows. Unverifiable entries are left out. */
+  keepFloors(entries: readonly StoreEntry[]): void;
+}
+
+/** What the desk works with. */
+export interface OperatorModules {
+  readonly protection: Protection;
+  readonly store: SlashingStore;
+  readonly authority: Authority;
+  /** Wall clock in ms since 1970. */
+  readonly wallClock: () => number;
+  /** The last epoch that may be signed now; undefined where the genesis time is not known or there is no bound. */
+  readonly lastSignableEpoch: () => number | undefined;
+}
+
+/** Every enclave looks at the marker once a second (`pool-manager/member.ts`): three looks and a stall. */
+const SEEN_BY_ALL_MS = 5_000;
+
+/** Makes the desk of one installation. */
+export const createOperator = (
+  options: { readonly storeId: Uint8Array; readonly slotsPerEpoch: number; readonly seenByAllMs?: number },
+  modules: OperatorModules,
+): Operator => {
+  const { protection, store, authority } = modules;
+  /** What other enclaves have seen, merged, by `0x` hex public key. */
+  const floors = new Map<string, SlashingState>();
+  let busy = false;
+
+  const rewrite = (command: OperatorCommand, workshop: Workshop, pubkeys: readonly Uint8Array[]) =>
+    rewriteRecords(
+      {
+        pubkeys,
+        overwriteUnverifiable: command.command === "recover",
+        transform: (pubkey, state) => {
+          const seen = [workshop.guard?.seen(pubkey), floors.get(toHex(pubkey))].filter((each) => each !== undefined);
+          const floor = seen.length === 0 ? undefined : seen.reduce(merge);
+          return transformOf(command, { slotsPerEpoch: options.slotsPerEpoch, floor })(state);
+        },
+      },
+      { store, codec: workshop.codec },
+    );
+
+  /** Public keys that a command is about: those it names, or all that are in the store, seen or loaded. */
+  const subjects = async (command: OperatorCommand, workshop: Workshop): Promise<Uint8Array[]> => {
+    if (command.pubkeys.length > 0) return [...command.pubkeys];
+    const all = new Map<string, Uint8Array>();
+    for await (const { key } of store.scan()) all.set(toHex(key), key);
+    for (const key of workshop.pubkeys()) all.set(toHex(key), key);
+    for (const { pubkey } of workshop.guard?.records() ?? []) all.set(toHex(pubkey), pubkey);
+    for (const name of floors.keys()) all.set(name, Buffer.from(name.slice(2), "hex"));
+    return [...all.values()];
+  };
+
+  const expectSequence = (marker: Marker, { sequence }: OperatorCommand): void => {
+    if (sequence === marker.commandSequence + 1) return;
+    throw new SignerError(
+      "bad_request",
+      `operator command: sequence: expected ${marker.commandSequence + 1}, got ${sequence}: sign it anew`,
+    );
+  };
+
+  const replaceMarker = async (workshop: Workshop, found: FoundMarker, next: Marker): Promise<void> => {
+    if (await workshop.marker.replace(found, next)) return;
+    throw new SignerError("unavailable", "the store's marker changed meanwhile, run the command again");
+  };
+
+  const ordinary = async (command: OperatorCommand, workshop: Workshop): Promise<RewriteReport> => {
+    const found = await workshop.marker.find();
+    if (found.kind !== "ok") throw new SignerError("store_suspect", protection.problem ?? "the marker is not there");
+    let { marker } = found;
+    if (needsSignature(command.command)) {
+      expectSequence(marker, command);
+      // The sequence moves first: whatever happens after, this command does not work again.
+      marker = { ...marker, commandSequence: command.sequence };
+      await replaceMarker(workshop, found, marker);
+    }
+    if (command.command === "rotate-mac") {
+      workshop.writeUnder(command.epoch);
+      await replaceMarker(workshop, await workshop.marker.find(), marker);
+    }
+    const report = await rewrite(command, workshop, await subjects(command, workshop));
+    await workshop.adopt(marker, { trust: false });
+    return report;
+  };
+
+  const recover = async (command: OperatorCommand, workshop: Workshop): Promise<RewriteReport> => {
+    const bound = modules.lastSignableEpoch();
+    if (bound !== undefined && command.epoch < bound) {
+      throw new SignerError("bad_request", `recover: epoch: expected at least ${bound}, got ${command.epoch}`);
+    }
+    if (command.pubkeys.length > 0) throw new SignerError("bad_request", "recover: is about all validators at once");
+    const marker = await suspend(command, workshop);
+    await sleep(options.seenByAllMs ?? SEEN_BY_ALL_MS);
+    const report = await rewrite(command, workshop, await subjects(command, workshop));
+    if (report.failures.length > 0) return report; // the store stays suspect
+    const found = await workshop.marker.find();
+    const trusted = { ...marker, commandSequence: command.sequence, suspectSinceUnixSeconds: 0 };
+    await replaceMarker(workshop, found, trusted);
+    await workshop.adopt(trusted, { trust: true });
+    floors.clear();
+    return report;
+  };
+
+  /** Makes the store suspect for everybody, under a marker that can be read again. */
+  const suspend = async (command: OperatorCommand, workshop: Workshop): Promise<Marker> => {
+    const found = await workshop.marker.find();
+    const nowMs = modules.wallClock();
+    const { genesisValidatorsRoot, sequence } = workshop;
+    const before =
+      found.kind === "ok"
+        ? found.marker
+        : // Lost or unreadable: what this enclave remembers of it goes on.
+          { ...newMarker(options.storeId, { genesisValidatorsRoot, nowMs }), commandSequence: sequence };
+    expectSequence(before, command);
+    const suspect = { ...before, suspectSinceUnixSeconds: Math.max(1, Math.floor(nowMs / 1000)) };
+    await replaceMarker(workshop, found, suspect);
+    return suspect;
+  };
+
+  return {
+    execute: async (received) => {
+      const { command } = received;
+      if (!bytesEqual(command.storeId, options.storeId)) {
+        throw new SignerError("bad_request", "operator command: is for another store");
+      }
+      if (needsSignature(command.command)) authority.check(received);
+      if (busy) throw new SignerError("overloaded", "another operator command is running");
+      busy = true;
+      try {
+        const workshop = protection.workshop();
+        return await (command.command === "recover" ? recover(command, workshop) : ordinary(command, workshop));
+      } finally {
+        busy = false;
+      }
+    },
+    keepFloors: (entries) => {
+      const { codec } = protection.workshop();
+      for (const { key, value } of entries) {
+        const decoded = codec.decode(key, value);
+        if (decoded.kind !== "record") continue;
+        const name = toHex(key);
+        const known = floors.get(name);
+        floors.set(name, known === undefined ? decoded.state : merge(known, decoded.state));
+      }
+    },
+  };
+};

@@ -1,0 +1,71 @@
+/**
+ * The store's marker as one enclave keeps it: verified at start, looked at again and again, changed by compare-and-set.
+ * It carries what all enclaves of all parents must know: that the store is suspect, and how far operator commands came.
+ */
+
+import { SignerError } from "#protocol/errors.ts";
+import type { MacKeys } from "#protocol/slashing/mac.ts";
+import { type ExpectedMarker, encodeMarker, type Marker, newMarker, verifyMarker } from "#protocol/slashing/marker.ts";
+import type { SlashingStore } from "#protocol/slashing/store.ts";
+
+/** What the store holds where its marker should be. */
+export type FoundMarker =
+  | { readonly kind: "ok"; readonly marker: Marker; readonly macKeyId: number; readonly bytes: Uint8Array }
+  | { readonly kind: "absent" }
+  | { readonly kind: "refused"; readonly reason: string; readonly bytes: Uint8Array };
+
+/** Reads and changes the marker. */
+export interface MarkerKeeper {
+  /** @throws SignerError `unavailable` */
+  find(): Promise<FoundMarker>;
+  /** Writes the first marker, or finds the one that another enclave wrote meanwhile. @throws SignerError `unavailable` */
+  create(genesisValidatorsRoot: Uint8Array): Promise<FoundMarker>;
+  /** Replaces what was found; false when something else stands there by now. @throws SignerError `unknown_outcome` */
+  replace(found: FoundMarker, next: Marker): Promise<boolean>;
+  /** Marks the store as suspect, unless it is already. Best effort: called again at every look. */
+  raiseSuspicion(): Promise<void>;
+}
+
+/** Makes the keeper. `wallClock` is in ms since 1970. */
+export const createMarkerKeeper = (
+  options: { readonly expected: ExpectedMarker /** the keys in force now */; readonly macKeys: () => MacKeys },
+  { store, wallClock }: { readonly store: SlashingStore; readonly wallClock: () => number },
+): MarkerKeeper => {
+  const { expected, macKeys } = options;
+
+  const judge = (bytes: Uint8Array | undefined): FoundMarker => {
+    if (bytes === undefined) return { kind: "absent" };
+    const verified = verifyMarker(bytes, expected, macKeys());
+    return verified.kind === "ok" ? { ...verified, bytes } : { ...verified, bytes };
+  };
+
+  const find = async (): Promise<FoundMarker> => judge(await store.marker());
+
+  const replace: MarkerKeeper["replace"] = async (found, next) => {
+    const before = found.kind === "absent" ? undefined : found.bytes;
+    const result = await store.compareAndSetMarker(before, encodeMarker(next, macKeys()));
+    if (result.kind === "unknown") {
+      throw new SignerError("unknown_outcome", `the slashing store did not answer: ${result.detail}`);
+    }
+    return result.kind === "stored";
+  };
+
+  return {
+    find,
+    create: async (genesisValidatorsRoot) => {
+      const marker = newMarker(expected.storeId, { genesisValidatorsRoot, nowMs: wallClock() });
+      const bytes = encodeMarker(marker, macKeys());
+      const result = await store.compareAndSetMarker(undefined, bytes);
+      if (result.kind === "stored") return { kind: "ok", marker, macKeyId: macKeys().writingKeyId, bytes };
+      // Another enclave may have been first: what stands there decides.
+      if (result.kind === "conflict" && result.actual !== undefined) return judge(result.actual);
+      throw new SignerError("unavailable", "cannot initialise the slashing store, try again");
+    },
+    replace,
+    raiseSuspicion: async () => {
+      const found = await find();
+      if (found.kind !== "ok" || found.marker.suspectSinceUnixSeconds > 0) return;
+      await replace(found, { ...found.marker, suspectSinceUnixSeconds: Math.max(1, Math.floor(wallClock() / 1000)) });
+    },
+  };
+};

@@ -1,0 +1,70 @@
+/**
+ * Carries operator commands to the enclaves: one executes, the others read again. Before a recovery the executing one
+ * gets what all others have seen. The pool-manager can neither make nor change a command.
+ */
+
+import { SignerError, toSignerError } from "#protocol/errors.ts";
+import type { Logger } from "#protocol/log.ts";
+import type { OperatorReport } from "#protocol/messages/control.ts";
+import { decodeOperatorCommand } from "#protocol/operator/command.ts";
+import type { ControlClient } from "./control-client.ts";
+import type { DataFolder } from "./data-folder.ts";
+
+/** What a command line must know to make a command. */
+export interface SlashingStatus {
+  /** 16 bytes of hex. */
+  readonly storeIdHex: string;
+  /** Sequence of the last signed command. */
+  readonly commandSequence: number;
+  /** Id that the next MAC key has. */
+  readonly nextMacKeyId: number;
+}
+
+/** @param controls connections of enclaves that have their settings */
+export const createOperatorDesk = (modules: {
+  readonly controls: () => readonly ControlClient[];
+  readonly logger: Logger;
+  /** Where MAC keys rest. */
+  readonly folder: Pick<DataFolder, "secrets" | "addMacKey" | "retireMacKeys">;
+}): ((payload: Uint8Array) => Promise<OperatorReport>) => {
+  const { logger, folder } = modules;
+
+  /** Floors of a dead enclave are lost with it; those of the living must not be. */
+  const collectFloors = async (to: ControlClient, from: readonly ControlClient[]): Promise<void> => {
+    for (const enclave of from) {
+      for (let page = 0; ; page += 1) {
+        const entries = await enclave.floors(page);
+        if (entries.length === 0) break;
+        await to.keepFloors(entries);
+      }
+    }
+  };
+
+  /** Every enclave accepts the new key before one writes under it: add before switching, switch before retiring. */
+  const acceptKey = async (id: number, all: readonly ControlClient[]): Promise<void> => {
+    const newest = Math.max(...folder.secrets.macKeys.macKeys.keys());
+    const isPending = newest !== folder.secrets.macKeys.writingKeyId; // a rotation that broke off goes on
+    const expected = isPending ? newest : newest + 1;
+    if (id !== expected) throw new SignerError("bad_request", `rotate-mac: key id: expected ${expected}, got ${id}`);
+    if (!isPending) folder.addMacKey();
+    await Promise.all(all.map((enclave) => enclave.macKeys(folder.secrets.macKeys)));
+  };
+
+  return async (payload) => {
+    const { command, epoch } = decodeOperatorCommand(payload).command;
+    const [executor, ...others] = modules.controls();
+    if (executor === undefined) throw new SignerError("unavailable", "no enclave is there to execute the command");
+    if (command === "recover") await collectFloors(executor, others);
+    if (command === "rotate-mac") await acceptKey(epoch, [executor, ...others]);
+    const report = await executor.operate(payload);
+    const refreshed = await Promise.allSettled(others.map((enclave) => enclave.refresh()));
+    for (const result of refreshed) {
+      // It sees the marker at its next look, a second later.
+      if (result.status === "rejected") {
+        logger.warn("enclave not refreshed yet", { command, reason: toSignerError(result.reason).detail });
+      }
+    }
+    if (command === "rotate-mac" && report.failed === 0) folder.retireMacKeys(epoch);
+    return report;
+  };
+};
