@@ -1,14 +1,15 @@
 /** `testudo gateway`: one gateway process in the foreground. */
 
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
+import { type AuditLog, createAuditLog } from "#gateway/audit-log.ts";
 import { GATEWAY_DEFAULTS, type GatewayConfig, parseGatewayConfig } from "#gateway/config.ts";
 import { startGateway } from "#gateway/server.ts";
 import { createPool } from "#pool";
 import { managerSocketPath } from "#pool-manager/config.ts";
 import { checkOwner, ensurePrivateFolder } from "#pool-manager/private-folder.ts";
-import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
+import { LOG_LEVELS, type Logger, type LogLevel } from "#protocol/log.ts";
 import { notify, untilStopped } from "./lifetime.ts";
 import { integerBetween, runPathOf } from "./options.ts";
 import { createProcessLog } from "./process-log.ts";
@@ -23,6 +24,7 @@ export interface GatewayOptionValues {
   readonly metrics: boolean;
   readonly hostAllowlist: string;
   readonly insecure: boolean;
+  readonly auditLog?: string;
   readonly signTimeout: number;
   readonly logLevel: LogLevel;
 }
@@ -56,6 +58,10 @@ export const addGatewayOptions = (command: Command): Command =>
       integerBetween(1, 12_000),
       GATEWAY_DEFAULTS.signTimeoutMs,
     )
+    .option(
+      "--audit-log <file>",
+      "file of refused requests, JSON lines; `off` for none (default: refusals.log in the data folder)",
+    )
     .option("--insecure", "allow plain HTTP beyond loopback", false);
 
 /** The names of `--host-allowlist`. */
@@ -83,6 +89,7 @@ export const gatewayArguments = (values: GatewayOptionValues): string[] => [
   ...(values.metrics ? [] : ["--no-metrics"]),
   ...["--host-allowlist", values.hostAllowlist, "--sign-timeout", String(values.signTimeout)],
   ...(values.insecure ? ["--insecure"] : []),
+  ...(values.auditLog === undefined ? [] : ["--audit-log", values.auditLog]),
   ...["--log-level", values.logLevel],
 ];
 
@@ -102,13 +109,22 @@ const runGateway = async (values: GatewayOptionValues): Promise<void> => {
   const now = () => performance.now();
   const managerSocket = managerSocketPath(claimRunFolder(values.data));
   const pool = createPool({ managerSocketPath: managerSocket }, { logger, now, random: Math.random });
-  const gateway = await startGateway(config, { pool, logger, now });
+  const audit = auditLogOf(values, logger);
+  const gateway = await startGateway(config, { pool, logger, audit, now });
   const { url, metricsUrl } = gateway;
   notify({ kind: "listening", url, ...(metricsUrl !== undefined && { metricsUrl }) });
   logger.info("stopping", { reason: await stopped });
   await gateway.drain();
   await pool.close();
+  await audit?.close();
   await exit(0);
+};
+
+/** A gateway without a data folder beside it (mistyped, or another machine's) writes no file there. */
+const auditLogOf = ({ auditLog, data }: GatewayOptionValues, logger: Logger): AuditLog | undefined => {
+  if (auditLog === "off") return undefined;
+  if (auditLog === undefined && !existsSync(resolve(data))) return undefined;
+  return createAuditLog({ path: resolve(auditLog ?? join(data, "refusals.log")) }, { logger });
 };
 
 /**

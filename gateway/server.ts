@@ -9,6 +9,7 @@ import type { Pool } from "#pool-manager/pool-port.ts";
 import { SignerError } from "#protocol/errors.ts";
 import type { Logger } from "#protocol/log.ts";
 import { createAdmission } from "./admission.ts";
+import type { AuditLog } from "./audit-log.ts";
 import type { GatewayConfig } from "./config.ts";
 import { registerPublicKeys } from "./eth2/public-keys.ts";
 import { registerSign } from "./eth2/sign.ts";
@@ -24,6 +25,8 @@ import { registerUpcheck } from "./status/upcheck.ts";
 export interface GatewayModules {
   readonly pool: Pool;
   readonly logger: Logger;
+  /** Refusals are written down here; absent: only in the log. */
+  readonly audit?: AuditLog | undefined;
   /** Monotonic clock in milliseconds (`performance.now`). */
   readonly now: () => number;
 }

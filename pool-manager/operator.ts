@@ -52,8 +52,10 @@ export const createOperatorDesk = (modules: {
 
   return async (payload) => {
     const { command, epoch } = decodeOperatorCommand(payload).command;
-    const [executor, ...others] = modules.controls();
+    const controls = modules.controls();
+    const executor = await furthest(controls);
     if (executor === undefined) throw new SignerError("unavailable", "no enclave is there to execute the command");
+    const others = controls.filter((enclave) => enclave !== executor);
     if (command === "recover") await collectFloors(executor, others);
     if (command === "rotate-mac") await acceptKey(epoch, [executor, ...others]);
     const report = await executor.operate(payload);
@@ -67,4 +69,11 @@ export const createOperatorDesk = (modules: {
     if (command === "rotate-mac" && report.failed === 0) folder.retireMacKeys(epoch);
     return report;
   };
+};
+
+/** The enclave that knows of the latest command: when the marker is lost, only it goes on where the commands were. */
+const furthest = async (controls: readonly ControlClient[]): Promise<ControlClient | undefined> => {
+  const known = await Promise.allSettled(controls.map((enclave) => enclave.status()));
+  const sequences = known.map((each) => (each.status === "fulfilled" ? each.value.commandSequence : -1));
+  return controls[sequences.indexOf(Math.max(...sequences))];
 };

@@ -93,6 +93,10 @@ export const createOperator = (
     const found = await workshop.marker.find();
     if (found.kind !== "ok") throw new SignerError("store_suspect", protection.problem ?? "the marker is not there");
     let { marker } = found;
+    if (marker.commandSequence < workshop.sequence) {
+      await workshop.marker.raiseSuspicion();
+      throw new SignerError("store_suspect", "the store's marker is older than one seen before: run `recover`");
+    }
     if (needsSignature(command.command)) {
       expectSequence(marker, command);
       // The sequence moves first: whatever happens after, this command does not work again.
@@ -114,32 +118,42 @@ export const createOperator = (
       throw new SignerError("bad_request", `recover: epoch: expected at least ${bound}, got ${command.epoch}`);
     }
     if (command.pubkeys.length > 0) throw new SignerError("bad_request", "recover: is about all validators at once");
-    const marker = await suspend(command, workshop);
+    const epochMax = Math.floor(Number.MAX_SAFE_INTEGER / options.slotsPerEpoch) - 1;
+    if (command.epoch > epochMax) {
+      throw new SignerError("bad_request", `recover: epoch: expected at most ${epochMax}, got ${command.epoch}`);
+    }
+    const suspended = await suspend(command, workshop);
     await sleep(options.seenByAllMs ?? SEEN_BY_ALL_MS);
     const report = await rewrite(command, workshop, await subjects(command, workshop));
     if (report.failures.length > 0) return report; // the store stays suspect
-    const found = await workshop.marker.find();
-    const trusted = { ...marker, commandSequence: command.sequence, suspectSinceUnixSeconds: 0 };
-    await replaceMarker(workshop, found, trusted);
+    const trusted = { ...suspended.marker, commandSequence: command.sequence, suspectSinceUnixSeconds: 0 };
+    // In place of the very marker of the suspension: data that was lost again meanwhile took that one with it.
+    await replaceMarker(workshop, suspended, trusted);
     await workshop.adopt(trusted, { trust: true });
     floors.clear();
     return report;
   };
 
   /** Makes the store suspect for everybody, under a marker that can be read again. */
-  const suspend = async (command: OperatorCommand, workshop: Workshop): Promise<Marker> => {
+  const suspend = async (
+    command: OperatorCommand,
+    workshop: Workshop,
+  ): Promise<Extract<FoundMarker, { kind: "ok" }>> => {
     const found = await workshop.marker.find();
+    if (found.kind === "refused" && found.genuine) throw new SignerError("bad_request", `recover: ${found.reason}`);
     const nowMs = modules.wallClock();
     const { genesisValidatorsRoot, sequence } = workshop;
-    const before =
-      found.kind === "ok"
-        ? found.marker
-        : // Lost or unreadable: what this enclave remembers of it goes on.
-          { ...newMarker(options.storeId, { genesisValidatorsRoot, nowMs }), commandSequence: sequence };
+    const known = found.kind === "ok" ? found.marker : newMarker(options.storeId, { genesisValidatorsRoot, nowMs });
+    // Lost, unreadable or rolled back: what this enclave remembers of it goes on.
+    const before = { ...known, commandSequence: Math.max(known.commandSequence, sequence) };
     expectSequence(before, command);
     const suspect = { ...before, suspectSinceUnixSeconds: Math.max(1, Math.floor(nowMs / 1000)) };
     await replaceMarker(workshop, found, suspect);
-    return suspect;
+    const written = await workshop.marker.find();
+    if (written.kind === "ok" && written.marker.suspectSinceUnixSeconds > 0) {
+      if (written.marker.commandSequence === suspect.commandSequence) return written;
+    }
+    throw new SignerError("unavailable", "the store's marker changed meanwhile, run the command again");
   };
 
   return {

@@ -12,7 +12,9 @@ const NOT_REGISTERED =
   "not registered: register it with `testudo slashing register`, or, if it was, its record is lost: " +
   "`testudo slashing recover`";
 
-/** The transform of a command; `floor` is what enclaves have seen of the validator, for `recover`. */
+const RECORD_LOST = "registered before, and its record is lost: `testudo slashing recover`";
+
+/** The transform of a command; `floor` is what enclaves have seen of the validator. */
 export const transformOf = (
   command: OperatorCommand,
   { slotsPerEpoch, floor }: { slotsPerEpoch: number; floor: SlashingState | undefined },
@@ -31,7 +33,7 @@ export const transformOf = (
     case "disable":
       return registered((state) => withControl(state, { ...state.control, disabled: true }));
     case "register":
-      return (state) => state ?? EMPTY_STATE;
+      return (state) => state ?? (floor === undefined ? EMPTY_STATE : { refused: RECORD_LOST });
     case "enable":
       return registered((state) => ({
         ...state,

@@ -81,6 +81,9 @@ const CONFLICTS_MAX = 4;
 /** Requests that may wait for one validator: a fleet of clients retrying the same duty stays far below. */
 const QUEUE_PER_KEY_MAX = 64;
 
+/** What to do about a suspect store. */
+const RECOVER = "find out what happened to the store, then run `testudo slashing recover`";
+
 type Step = { readonly kind: "release"; readonly signature: Promise<Uint8Array> } | { readonly kind: "again" };
 type Settled = Extract<SignOutcome, { kind: "denied" }> | Step;
 
@@ -93,10 +96,10 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
 
   const suspect = (reason: string): never => {
     if (problem === undefined) {
-      problem = reason;
-      modules.onSuspect(reason);
+      problem = `${reason}: ${RECOVER}`;
+      modules.onSuspect(problem);
     }
-    throw new SignerError("store_suspect", reason);
+    throw new SignerError("store_suspect", problem);
   };
 
   const compareAndSet = (pubkey: Uint8Array, expected: Uint8Array | undefined, next: Uint8Array) => {

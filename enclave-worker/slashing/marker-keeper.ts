@@ -5,14 +5,27 @@
 
 import { SignerError } from "#protocol/errors.ts";
 import type { MacKeys } from "#protocol/slashing/mac.ts";
-import { type ExpectedMarker, encodeMarker, type Marker, newMarker, verifyMarker } from "#protocol/slashing/marker.ts";
+import {
+  decodeMarker,
+  type ExpectedMarker,
+  encodeMarker,
+  type Marker,
+  newMarker,
+  verifyMarker,
+} from "#protocol/slashing/marker.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 
 /** What the store holds where its marker should be. */
 export type FoundMarker =
   | { readonly kind: "ok"; readonly marker: Marker; readonly macKeyId: number; readonly bytes: Uint8Array }
   | { readonly kind: "absent" }
-  | { readonly kind: "refused"; readonly reason: string; readonly bytes: Uint8Array };
+  | {
+      readonly kind: "refused";
+      readonly reason: string;
+      readonly bytes: Uint8Array;
+      /** It verifies, but is of another store or chain, or asks for a later configuration: never to be replaced. */
+      readonly genuine: boolean;
+    };
 
 /** Reads and changes the marker. */
 export interface MarkerKeeper {
@@ -36,7 +49,8 @@ export const createMarkerKeeper = (
   const judge = (bytes: Uint8Array | undefined): FoundMarker => {
     if (bytes === undefined) return { kind: "absent" };
     const verified = verifyMarker(bytes, expected, macKeys());
-    return verified.kind === "ok" ? { ...verified, bytes } : { ...verified, bytes };
+    if (verified.kind === "ok") return { ...verified, bytes };
+    return { ...verified, bytes, genuine: decodeMarker(bytes, macKeys()).kind === "marker" };
   };
 
   const find = async (): Promise<FoundMarker> => judge(await store.marker());

@@ -10,7 +10,7 @@ import type { SlashingStore } from "#protocol/slashing/store.ts";
 export interface RewriteReport {
   /** Records that were written. */
   readonly written: number;
-  /** Records that said it all before. */
+  /** Records that said it all before, and are durable now. */
   readonly unchanged: number;
   readonly failures: readonly { readonly pubkeyHex: string; readonly reason: string }[];
 }
@@ -66,9 +66,9 @@ const rewrite = async (
     const next = transform(pubkey, decoded?.kind === "record" ? decoded.state : undefined);
     if ("refused" in next) return next;
     const bytes = codec.encode(pubkey, next);
-    if (actual !== undefined && bytesEqual(actual, bytes)) return "unchanged";
+    // A record that was only read may not be durable yet: writing it onto itself waits until it is.
     const result = await store.compareAndSet(pubkey, actual, bytes);
-    if (result.kind === "stored") return "written";
+    if (result.kind === "stored") return actual !== undefined && bytesEqual(actual, bytes) ? "unchanged" : "written";
     if (result.kind === "unknown") return { refused: `the store did not answer: ${result.detail}` };
     actual = result.actual;
   }

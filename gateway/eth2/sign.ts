@@ -11,6 +11,7 @@ import type { Logger } from "#protocol/log.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 import { isSlashable, type SigningType } from "#protocol/signing/types.ts";
 import type { Admission, Ticket } from "../admission.ts";
+import type { AuditLog, Refused } from "../audit-log.ts";
 import type { GatewayConfig } from "../config.ts";
 import { HttpRefusal, JSON_TYPE, TEXT_TYPE, toFailure, writeDenied } from "../errors.ts";
 import type { GatewayMetrics } from "../metrics.ts";
@@ -25,6 +26,8 @@ export interface SignModules {
   readonly metrics: GatewayMetrics;
   readonly admission: Admission;
   readonly logger: Logger;
+  /** Refusals are written down here; absent: only in the log. */
+  readonly audit?: AuditLog | undefined;
   /** Monotonic clock in milliseconds. */
   readonly now: () => number;
 }
@@ -59,6 +62,9 @@ export const registerSign = (app: FastifyInstance, options: { config: SignSettin
     },
     onError: async (request, _reply, error) => {
       if (error instanceof HttpRefusal) return; // no signing request yet
+      if (error instanceof SignerError && error.code === "store_suspect") {
+        modules.audit?.record(refusedOf(request, { rule: error.code, detail: error.detail }));
+      }
       const startedMs = request.getDecorator<number | null>(STARTED);
       metrics.recordSign({
         type: sniffType(bodyOf(request)),
@@ -75,7 +81,7 @@ export const registerSign = (app: FastifyInstance, options: { config: SignSettin
       const type = sniffType(body);
       const outcome = await signHeld(request, { pubkey, body, type }, { config, modules });
       metrics.recordSign({ type, outcome: outcome.kind, seconds: (now() - startedMs) / 1000 });
-      return answer(request, reply, { outcome, type, logger: modules.logger });
+      return answer(request, reply, { outcome, modules });
     },
   });
   refuseOtherMethods(app, PATH, ["POST"]);
@@ -104,7 +110,7 @@ const signHeld = async (
 const answer = (
   request: SignRequest,
   reply: FastifyReply,
-  { outcome, type, logger }: { outcome: SignOutcome; type: SigningType | undefined; logger: Logger },
+  { outcome, modules }: { outcome: SignOutcome; modules: SignModules },
 ): string => {
   switch (outcome.kind) {
     case "signed": {
@@ -118,14 +124,23 @@ const answer = (
     }
     case "denied": {
       const { rule, detail } = outcome;
-      const identifier = request.params.identifier.toLowerCase();
-      logger.warn("signing refused", { requestId: request.id, identifier, type: type ?? "unknown", rule, detail });
+      const refused = refusedOf(request, { rule, detail });
+      modules.logger.warn("signing refused", { ...refused });
+      modules.audit?.record(refused);
       return writeDenied(reply, `Signing refused by rule ${rule}: ${detail}`);
     }
     default:
       return assertNever(outcome);
   }
 };
+
+const refusedOf = (request: SignRequest, { rule, detail }: Pick<Refused, "rule" | "detail">): Refused => ({
+  requestId: request.id,
+  identifier: request.params.identifier.toLowerCase(),
+  type: sniffType(bodyOf(request)) ?? "unknown",
+  rule,
+  detail,
+});
 
 const bodyOf = (request: FastifyRequest): Buffer => (Buffer.isBuffer(request.body) ? request.body : EMPTY);
 const EMPTY = Buffer.alloc(0);

@@ -211,11 +211,13 @@ const decideAttestation = (state: SlashingState, candidate: Candidate & { kind: 
 
 const refuseByControl = (control: ValidatorControl, epoch: number): Refusal | undefined => {
   if (control.disabled) {
-    const detail = `the validator is disabled since control generation ${control.generation}, asked for epoch ${epoch}`;
-    return refuse("validator_disabled", detail);
+    return refuse("validator_disabled", "the operator disabled the validator: `testudo slashing enable` undoes it");
   }
   if (control.stopAtEpoch !== undefined && epoch >= control.stopAtEpoch) {
-    return refuse("validator_stopped", `epoch ${epoch} is not before the stop epoch ${control.stopAtEpoch}`);
+    return refuse(
+      "validator_stopped",
+      `epoch ${epoch} is not before the stop epoch ${control.stopAtEpoch}: \`testudo slashing enable\` undoes it`,
+    );
   }
   return undefined;
 };

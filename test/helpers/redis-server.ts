@@ -38,9 +38,39 @@ export interface RedisServer {
   close(): Promise<void>;
 }
 
+/** One process that answers at a unix socket. */
+export interface RedisProcess {
+  /** Sends one command of plain words and resolves with the raw reply. */
+  command(...words: string[]): Promise<string>;
+  signal(name: NodeJS.Signals): void;
+  /** Ends the process by SIGKILL and waits until it is gone. */
+  kill(): Promise<void>;
+}
+
+/** Starts `redis-server` with these arguments, which make it listen at `path`, and waits for its first answer. */
+export const startRedisProcess = async (path: string, args: readonly string[]): Promise<RedisProcess> => {
+  const child = spawn(findBinary(), args, { stdio: "ignore" });
+  const server: RedisProcess = {
+    command: (...words) => send(path, words),
+    signal: (name) => void child.kill(name),
+    kill: async () => {
+      const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined;
+      child.kill("SIGKILL");
+      await exited;
+      await rm(path, { force: true });
+    },
+  };
+  try {
+    await waitUntilReady(path, child);
+    return server;
+  } catch (error) {
+    await server.kill();
+    throw error;
+  }
+};
+
 /** Starts a server that is as durable as `aof-always` requires, unless the settings say otherwise. */
 export const startRedisServer = async (options: RedisServerOptions = {}): Promise<RedisServer> => {
-  const binary = findBinary();
   const folder = await mkdtemp(join(tmpdir(), "testudo-redis-"));
   const path = join(folder, "redis.sock");
   const settings = {
@@ -57,22 +87,17 @@ export const startRedisServer = async (options: RedisServerOptions = {}): Promis
     ...options.settings,
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-  let child: ChildProcess | undefined;
+  let running: RedisProcess | undefined;
   const server: RedisServer = {
     path,
     command: (...words) => send(path, words),
-    signal: (name) => void child?.kill(name),
+    signal: (name) => running?.signal(name),
     kill: async () => {
-      if (child === undefined) return;
-      const exited = child.exitCode === null && child.signalCode === null ? once(child, "exit") : undefined;
-      child.kill("SIGKILL");
-      await exited;
-      child = undefined;
-      await rm(path, { force: true });
+      await running?.kill();
+      running = undefined;
     },
     start: async () => {
-      child = spawn(binary, args, { stdio: "ignore" });
-      await waitUntilReady(path, child);
+      running = await startRedisProcess(path, args);
     },
     close: async () => {
       await server.kill();

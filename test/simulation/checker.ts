@@ -4,12 +4,14 @@
  */
 
 import { findSlashablePair, type SignedMessage } from "../helpers/slashing-oracle.ts";
+import { chanceOf } from "./random.ts";
 
 /** The judge of one run. */
 export interface Checker {
   /** A signature left an enclave: the untrusted parent has it, whether or not a client ever hears of it. */
   released(keyName: string, message: SignedMessage): void;
-  has(keyName: string, message: SignedMessage): boolean;
+  /** Follows from everything it was told, in order. */
+  readonly digest: number;
   /** What is slashable, in words, one entry a validator. */
   violations(): string[];
 }
@@ -17,12 +19,16 @@ export interface Checker {
 /** A checker that has seen nothing. */
 export const createChecker = (): Checker => {
   const histories = new Map<string, Map<string, SignedMessage>>();
+  let digest = 0;
   return {
     released: (keyName, message) => {
       const history = histories.get(keyName) ?? new Map<string, SignedMessage>();
       histories.set(keyName, history.set(message.root, message));
+      digest = Math.floor(chanceOf(digest, `${keyName} ${message.root}`) * 2 ** 32) | 0;
     },
-    has: (keyName, message) => histories.get(keyName)?.has(message.root) ?? false,
+    get digest() {
+      return digest;
+    },
     violations: () =>
       [...histories].flatMap(([keyName, history]) => {
         const pair = findSlashablePair([...history.values()]);

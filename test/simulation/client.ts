@@ -30,7 +30,9 @@ const ask = async (world: World, gateways: readonly Gateway[], request: Request)
         slashable: request.slashableHint,
         timeoutMs: request.timeoutMs,
       });
-      world.tell(() => `client hears r${request.id}.${attempt}: ${outcome.kind === "signed" ? "signed" : outcome.rule}`);
+      world.tell(
+        () => `client hears r${request.id}.${attempt}: ${outcome.kind === "signed" ? "signed" : outcome.rule}`,
+      );
       return;
     } catch (error) {
       const { code } = toSignerError(error);
@@ -43,4 +45,5 @@ const ask = async (world: World, gateways: readonly Gateway[], request: Request)
 };
 
 /** The one defect that is injected; every other one is a real one, in the simulation or in what it runs. */
-const isExpected = (error: unknown): boolean => error instanceof Error && error.message.includes("the signature failed");
+const isExpected = (error: unknown): boolean =>
+  error instanceof Error && error.message.includes("the signature failed");

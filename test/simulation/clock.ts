@@ -17,8 +17,8 @@ export interface Clock {
   after(delayMs: number, run: () => void): Timer;
   cancel(timer: Timer | undefined): void;
   sleep(delayMs: number): Promise<void>;
-  /** Runs all events up to this time; those after it never run. */
-  run(untilMs: number): Promise<void>;
+  /** Runs all events up to this time, and says how many; those after it never run. */
+  run(untilMs: number): Promise<number>;
 }
 
 /** Events queued as immediates at one time. */
@@ -29,6 +29,7 @@ export const createClock = (startMs: number): Clock => {
   const heap: Timer[] = [];
   let nowMs = startMs;
   let sequence = 0;
+  let ran = 0;
 
   const after = (delayMs: number, run: () => void): Timer => {
     const timer = { atMs: nowMs + Math.max(0, delayMs), sequence, run };
@@ -44,6 +45,7 @@ export const createClock = (startMs: number): Clock => {
       if (next === undefined || next.atMs > untilMs) return false;
       if (next.run === undefined) continue;
       nowMs = next.atMs;
+      ran += 1;
       next.run();
       return true;
     }
@@ -68,7 +70,7 @@ export const createClock = (startMs: number): Clock => {
         const one = (): void => {
           if (ended) return;
           try {
-            if (!step(untilMs)) end(resolve);
+            if (!step(untilMs)) end(() => resolve(ran));
           } catch (error) {
             end(() => reject(error));
           }
@@ -83,8 +85,7 @@ export const createClock = (startMs: number): Clock => {
   };
 };
 
-const isEarlier = (a: Timer, b: Timer): boolean =>
-  a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence);
+const isEarlier = (a: Timer, b: Timer): boolean => a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence);
 
 /** Adds to a binary heap. */
 const push = (heap: Timer[], timer: Timer): void => {

@@ -107,6 +107,4 @@ export const openStream = (world: World, enclave: Enclave, gateway: string): Sim
   },
 });
 
-type Answer =
-  | { readonly ok: true; readonly value: Uint8Array }
-  | { readonly ok: false; readonly error: SignerError };
+type Answer = { readonly ok: true; readonly value: Uint8Array } | { readonly ok: false; readonly error: SignerError };

@@ -1,9 +1,9 @@
 /** Carries out the failures of a plan. */
 
-import { recoverStore } from "./recovery.ts";
 import type { Enclave } from "./enclave.ts";
 import type { Gateway, Parent, Site } from "./parent.ts";
 import type { Fault, FaultKind } from "./plan.ts";
+import { recoverStore } from "./recovery.ts";
 import { countOne } from "./stats.ts";
 import { covers, type LostKey, type SimulatedKey, type World } from "./world.ts";
 
@@ -134,7 +134,10 @@ const rollback = (world: World, site: Site, fault: Fault): boolean => {
   const { store, plan } = world;
   let length = Math.floor(store.durableLength * (1 - fault.extent ** 2));
   if (plan.scenario === "class-2") {
-    while (length < store.durableLength && [...lostKeys(world, site, length)].some(([, lost]) => lost.holders.size === 0)) {
+    while (
+      length < store.durableLength &&
+      [...lostKeys(world, site, length)].some(([, lost]) => lost.holders.size === 0)
+    ) {
       length += 1;
     }
   }

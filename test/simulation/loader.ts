@@ -29,7 +29,9 @@ export interface Loaded {
 
 /** Registers the hooks of this thread. */
 export const prepareLoading = (mutant: Mutant | undefined): Loaded => {
-  const due = new Set(Object.entries(REPLACED_IMPORTS).flatMap(([file, names]) => names.map((name) => `${file} ${name}`)));
+  const due = new Set(
+    Object.entries(REPLACED_IMPORTS).flatMap(([file, names]) => names.map((name) => `${file} ${name}`)),
+  );
   if (mutant !== undefined) due.add(mutant.name);
 
   registerHooks({

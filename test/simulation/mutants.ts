@@ -33,7 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "release-on-unknown-outcome",
     file: GUARD,
-    find: "throw new SignerError(\"unknown_outcome\", `the slashing store did not answer: ${result.detail}`);",
+    find: 'throw new SignerError("unknown_outcome", `the slashing store did not answer: ${result.detail}`);',
     replace: "return true;",
     scenario: "class-1",
   },

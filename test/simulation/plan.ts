@@ -1,6 +1,6 @@
 /** From a seed to a plan: who is there, who asks for what and when, and what fails. Plain data, so that it can be shrunk. */
 
-import { CLOCK_BOUND_EPOCHS, EPOCH_MS, SLOTS_PER_EPOCH, type SimulatedDuty } from "./duty.ts";
+import { CLOCK_BOUND_EPOCHS, EPOCH_MS, type SimulatedDuty, SLOTS_PER_EPOCH } from "./duty.ts";
 import { createRandom, type Random } from "./random.ts";
 
 /**

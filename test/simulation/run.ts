@@ -15,6 +15,8 @@ export interface Outcome {
   readonly stats: Stats;
   /** Names of all mishaps of messages. */
   readonly mishaps: readonly string[];
+  /** Follows from every release and its time: equal runs have equal ones. */
+  readonly digest: number;
 }
 
 /** Runs a plan; `trace` gets a line for each event. */
@@ -23,10 +25,11 @@ export const runPlan = async (plan: Plan, options: { readonly trace?: string[] }
   const site = createSite(world, enterWorld);
   startClients(world, site.gateways);
   scheduleFaults(world, site);
-  await world.clock.run(plan.endMs);
+  world.stats.events = await world.clock.run(plan.endMs);
   return {
     violations: [...world.checker.violations(), ...world.broken],
     stats: world.stats,
     mishaps: world.noise.fired,
+    digest: world.checker.digest,
   };
 };

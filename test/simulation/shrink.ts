@@ -4,55 +4,59 @@ import type { Plan } from "./plan.ts";
 import { runPlan } from "./run.ts";
 
 /** Runs that shrinking may take: some seconds. */
-const RUNS_MAX = 600;
+const RUNS_MAX = 800;
+/** What is left out later may make more of the earlier needless. */
+const ROUNDS_MAX = 4;
 
 /** A plan that fails as well, and has little in it that could be left out. */
 export const shrinkPlan = async (failing: Plan): Promise<Plan> => {
   let runs = 0;
-  let best = failing;
-
-  /** Takes a smaller plan if it still fails. */
-  const keepIfFailing = async (smaller: Plan): Promise<boolean> => {
-    if (runs >= RUNS_MAX) return false;
+  const fails = async (plan: Plan): Promise<boolean> => {
     runs += 1;
-    const { violations } = await runPlan(smaller);
-    if (violations.length > 0) best = smaller;
-    return violations.length > 0;
+    return runs <= RUNS_MAX && (await runPlan(plan)).violations.length > 0;
   };
-
-  /** Leaves out pieces of a list: halves first, single items at last. */
-  const leaveOut = async <Item>(items: () => readonly Item[], without: (left: readonly Item[]) => Plan) => {
-    for (let size = Math.ceil(items().length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-      for (let start = 0; start < items().length; ) {
-        const left = items().filter((_, index) => index < start || index >= start + size);
-        if (!(await keepIfFailing(without(left)))) start += size;
-      }
-    }
-  };
-
-  for (let before = -1; before !== runs && runs < RUNS_MAX; ) {
-    const sizeBefore = sizeOf(best);
-    await leaveOut(
-      () => best.requests,
-      (requests) => ({ ...best, requests }),
-    );
-    await leaveOut(
-      () => best.faults,
-      (faults) => ({ ...best, faults }),
-    );
-    await keepIfFailing({ ...best, requests: best.requests.map((request) => ({ ...request, retries: 0 })) });
-    const { mishaps } = await runPlan(best);
-    let left: readonly string[] = mishaps;
-    const muted = best.muted;
-    await leaveOut(
-      () => left,
-      (fewer) => ({ ...best, muted: new Set([...muted, ...mishaps.filter((name) => !fewer.includes(name))]) }),
-    ).then(() => undefined);
-    left = [];
-    before = sizeOf(best) === sizeBefore ? runs : before;
+  let best = failing;
+  for (let round = 0; round < ROUNDS_MAX; round += 1) {
+    const before = best;
+    best = await shrinkOnce(best, fails);
+    if (sizeOf(best) === sizeOf(before)) break;
   }
   return best;
 };
 
-const sizeOf = (plan: Plan): number =>
-  plan.requests.length + plan.faults.length - plan.muted.size + plan.requests.reduce((sum, it) => sum + it.retries, 0);
+type Fails = (plan: Plan) => Promise<boolean>;
+
+const shrinkOnce = async (failing: Plan, fails: Fails): Promise<Plan> => {
+  let plan = failing;
+  const requests = await reduce(plan.requests, (left) => fails({ ...plan, requests: left }));
+  plan = { ...plan, requests };
+  const faults = await reduce(plan.faults, (left) => fails({ ...plan, faults: left }));
+  plan = { ...plan, faults };
+  const patient = { ...plan, requests: plan.requests.map((request) => ({ ...request, retries: 0 })) };
+  if (await fails(patient)) plan = patient;
+  const { mishaps } = await runPlan(plan);
+  const mute = (left: readonly string[]): Plan => {
+    const kept = new Set(left);
+    return { ...plan, muted: new Set([...plan.muted, ...mishaps.filter((name) => !kept.has(name))]) };
+  };
+  return mute(await reduce(mishaps, (left) => fails(mute(left))));
+};
+
+/** Leaves items out while the rest still fails: halves first, single ones at last. */
+const reduce = async <Item>(
+  items: readonly Item[],
+  fails: (left: readonly Item[]) => Promise<boolean>,
+): Promise<readonly Item[]> => {
+  let kept = items;
+  for (let size = Math.ceil(items.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+    for (let start = 0; start < kept.length; ) {
+      const left = kept.filter((_, index) => index < start || index >= start + size);
+      if (await fails(left)) kept = left;
+      else start += size;
+    }
+  }
+  return kept;
+};
+
+const sizeOf = ({ requests, faults, muted }: Plan): number =>
+  requests.reduce((sum, { retries }) => sum + 1 + retries, 0) + faults.length - muted.size;

@@ -139,7 +139,9 @@ const expectSuspicion = (world: World, owner: StoreClientOwner, key: SimulatedKe
   if (world.lost.get(key.name)?.holders.has(owner.name) !== true) return;
   world.clock.after(0, () => {
     if (owner.alive && owner.problem === undefined) {
-      world.broken.push(`${owner.name} was shown that a record of ${key.name} was lost, and does not suspect the store`);
+      world.broken.push(
+        `${owner.name} was shown that a record of ${key.name} was lost, and does not suspect the store`,
+      );
     }
   });
 };

@@ -101,7 +101,8 @@ export const createWorld = (plan: Plan, options: { readonly trace: string[] | un
 
 /** Whether `state` is nowhere below `other`. Says nothing of roots, and shares no code with the guard. */
 export const covers = (state: SlashingState | undefined, other: SlashingState | undefined): boolean => {
-  const below = (a: number | undefined, b: number | undefined): boolean => b !== undefined && (a === undefined || a < b);
+  const below = (a: number | undefined, b: number | undefined): boolean =>
+    b !== undefined && (a === undefined || a < b);
   return !(
     below(state?.block?.slot, other?.block?.slot) ||
     below(state?.attestation?.sourceEpoch, other?.attestation?.sourceEpoch) ||
@@ -113,7 +114,8 @@ export const covers = (state: SlashingState | undefined, other: SlashingState | 
 export const describeState = (state: SlashingState | undefined): string => {
   if (state === undefined) return "nothing that can be verified";
   const { block, attestation } = state;
-  const root = (bytes: Uint8Array | undefined) => (bytes === undefined ? "?" : String.fromCharCode(97 + (bytes[17] ?? 0)));
+  const root = (bytes: Uint8Array | undefined) =>
+    bytes === undefined ? "?" : String.fromCharCode(97 + (bytes[17] ?? 0));
   const parts = [
     ...(block ? [`block ${block.slot} root ${root(block.signingRoot)}`] : []),
     ...(attestation
