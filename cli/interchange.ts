@@ -4,14 +4,14 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { createWriteStream, existsSync, lstatSync, readFileSync } from "node:fs";
+import { createWriteStream, existsSync, lstatSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Command } from "commander";
-import { listStoredKeys } from "#pool-manager/keys/key-store.ts";
-import { fromHex, PUBKEY_BYTES, toHex } from "#protocol/bytes.ts";
+import { openRegisteredKeys, type RegisteredKeys } from "#pool-manager/keys/key-store.ts";
+import { fromHex, PUBKEY_BYTES } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { countRecords, exportFromStore } from "#protocol/slashing/export.ts";
 import { mergeIntoStore } from "#protocol/slashing/import.ts";
@@ -21,11 +21,10 @@ import type { SlashingState } from "#protocol/slashing/rules.ts";
 import { addStoreOptions, networkOf, type StoreOptionValues } from "./options.ts";
 import { createProgress, type Progress } from "./output.ts";
 import { type OpenProtection, openProtection } from "./protection-store.ts";
+import { readPubkeys } from "./pubkeys.ts";
 
 /** Bytes that are read from a file at a time. */
 const CHUNK_BYTES = 256 * 1024;
-/** Longest file of public keys: 400,000 lines. */
-const PUBKEYS_FILE_BYTES_MAX = 40 * 1024 * 1024;
 const MODE_PRIVATE = 0o600;
 
 interface ExportOptionValues extends StoreOptionValues {
@@ -62,11 +61,11 @@ const importFile = async (file: string, values: StoreOptionValues): Promise<void
     );
     await withProtection(values, { initialise: true }, async ({ root, ...modules }) => {
       checkGenesisRoot(survey.genesisValidatorsRoot, root);
-      const registered = registeredKeys(values.data);
-      const mayCreate = (pubkeyHex: string): boolean => !registered.has(pubkeyHex);
+      const registered = openRegistered(values.data);
+      const mayCreate = (pubkeyHex: string): boolean => !registered.has(fromHex(pubkeyHex, PUBKEY_BYTES, "pubkey"));
       const report = await withProgress("importing, bytes", (progress) =>
         mergeIntoStore(modules, readValidators(chunksOf(input, progress), survey), { mayCreate }),
-      );
+      ).finally(() => registered.close());
       const failed = survey.failures.count + report.failures.count;
       for (const failures of [survey.failures, report.failures]) printFailures("not imported", failures);
       process.stdout.write(`${report.imported} validators imported, ${failed} failed\n`);
@@ -170,30 +169,10 @@ const printFailures = (what: string, { count, named }: Failures): void => {
   if (count > named.length) process.stderr.write(`${what}: ${count - named.length} more\n`);
 };
 
-/** Public keys, `0x` hex, that have had a record: one that is absent was lost. */
-const registeredKeys = (data: string): ReadonlySet<string> => {
+/** Keys that have had a record: one that is absent was lost. */
+const openRegistered = (data: string): RegisteredKeys => {
   const path = join(data, "keys.sqlite");
-  const keys = existsSync(path) ? listStoredKeys(path) : [];
-  return new Set(keys.filter(({ registered }) => registered).map(({ pubkey }) => toHex(pubkey)));
-};
-
-/** The keys of `--pubkeys`, each once: 0x hex with commas or white space between them, or a file of it. */
-const readPubkeys = (value: string): readonly Uint8Array[] => {
-  const text = value.startsWith("0x") ? value : readPubkeysFile(value);
-  const words = text.split(/[\s,]+/).filter((word) => word !== "");
-  if (words.length === 0) throw new SignerError("bad_request", `--pubkeys ${value}: there is no public key`);
-  const keys = words.map((word) => fromHex(word, PUBKEY_BYTES, "--pubkeys"));
-  return [...new Map(keys.map((key) => [toHex(key), key])).values()];
-};
-
-const readPubkeysFile = (file: string): string => {
-  try {
-    const { size } = lstatSync(file);
-    if (size <= PUBKEYS_FILE_BYTES_MAX) return readFileSync(file, "utf8");
-  } catch (cause) {
-    throw new SignerError("bad_request", `--pubkeys ${file}: no 0x list, and cannot be read as a file`, { cause });
-  }
-  throw new SignerError("bad_request", `--pubkeys ${file}: expected at most ${PUBKEYS_FILE_BYTES_MAX} bytes`);
+  return existsSync(path) ? openRegisteredKeys(path) : { has: () => false, close: () => undefined };
 };
 
 interface Input {

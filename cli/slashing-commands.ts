@@ -1,14 +1,13 @@
 /** The `testudo slashing` commands that act on running enclaves. */
 
 import { type KeyObject, sign } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { managerSocketPath } from "#pool-manager/config.ts";
 import { decodeSlashingStatus, MANAGER_OPERATIONS } from "#pool-manager/manager-messages.ts";
 import type { SlashingStatus } from "#pool-manager/operator.ts";
 import { developmentOperatorKeyPath, readOperatorPrivateKey } from "#pool-manager/operator-key.ts";
-import { fromHex, PUBKEY_BYTES } from "#protocol/bytes.ts";
+import { fromHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import { decodeOperatorReport, type OperatorReport } from "#protocol/messages/control.ts";
@@ -23,6 +22,7 @@ import { createRpcClient, type RpcClient } from "#protocol/rpc.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import { connectUnix } from "#protocol/transport/hybrid.ts";
 import { addStoreOptions, integerBetween, networkOf, runPathOf, type StoreOptionValues } from "./options.ts";
+import { readPubkeys } from "./pubkeys.ts";
 
 interface CommandValues {
   readonly data: string;
@@ -156,13 +156,6 @@ const ask = (manager: RpcClient, operation: number, payload: Uint8Array, timeout
 
 const operatorKey = ({ operatorKey, data }: CommandValues): KeyObject =>
   readOperatorPrivateKey(operatorKey ?? developmentOperatorKeyPath(resolve(data)));
-
-const readPubkeys = (text: string): Uint8Array[] => {
-  const list = existsSync(text) ? readFileSync(text, "utf8") : text;
-  const names = list.split(/[\s,]+/).filter((name) => name !== "");
-  if (names.length === 0) throw new SignerError("bad_request", "--pubkeys: expected at least one public key");
-  return names.map((name) => fromHex(name, PUBKEY_BYTES, "--pubkeys"));
-};
 
 /** The last epoch that may have been signed: one more than the enclave's own clock bound does no harm. */
 const recoveryEpoch = (values: CommandValues & StoreOptionValues): number => {

@@ -90,6 +90,9 @@ export const createOperator = (
   };
 
   const ordinary = async (command: OperatorCommand, workshop: Workshop): Promise<RewriteReport> => {
+    if (command.command === "register" && command.pubkeys.length === 0) {
+      throw new SignerError("bad_request", "register: names the validators, it is never about all of them");
+    }
     const found = await workshop.marker.find();
     if (found.kind !== "ok") throw new SignerError("store_suspect", protection.problem ?? "the marker is not there");
     let { marker } = found;

@@ -51,9 +51,13 @@ const adviceOn = (text: string, options: AdviceOptions): string | undefined => {
   return `missing permission: ${missing}; grant all that is needed: ${aclCommand(options)}`;
 };
 
-/** As ACL rules name it. In scripts Redis says `ACL failure in script`, elsewhere `NOPERM`. */
+/**
+ * As ACL rules name it. For what a script does, Redis 7.0 says `The user executing the script can't …` and does not name
+ * the command; later versions say `ACL failure in script` and do.
+ */
 const missingPermission = (text: string, keyPrefix: string): string | undefined => {
-  if (!/^NOPERM\b|ACL failure in script/.test(text)) return undefined;
+  if (/user executing the script can't run/i.test(text)) return "+get and +set";
+  if (!/^NOPERM\b|ACL failure in script|user executing the script can't/i.test(text)) return undefined;
   const command = /run the '([a-z|_-]{1,40})' (?:sub)?command/i.exec(text)?.[1];
   if (command !== undefined) return `+${command.toLowerCase()}`;
   return /\bkeys?\b/.test(text) ? `~${keyPrefix}:*` : undefined;

@@ -65,14 +65,17 @@ export interface ChannelOptions {
 
 /** Commands that may wait or be in flight on a connection: 16384 × 600 bytes is 10 MiB. */
 export const COMMANDS_MAX = 16_384;
-/** `WAIT` gives up before the flush does: then its shortfall is told, and the connection lives on. */
-const WAIT_SHARE = 2 / 3;
+/**
+ * `WAIT` gives up before the flush does, and a dial before the session does: then what failed is told by its name, and a
+ * connection that only waited for a replica lives on.
+ */
+const STEP_SHARE = 2 / 3;
 
 /** Makes the channel; it starts to connect at once. */
 export const createChannel = (options: ChannelOptions, events: ChannelEvents): RedisChannel => {
   const { connect: to, random, deadlineMs } = options;
   const { sentinels, cluster, nodes = [] } = to;
-  const dial = createDial({ ...to, deadlineMs });
+  const dial = createDial({ ...to, deadlineMs: Math.ceil(deadlineMs * STEP_SHARE) });
   const ask = createAsk(options, dial);
 
   if (cluster !== undefined) {
@@ -113,7 +116,7 @@ const linkTo = (
   const auditOptions = {
     durability,
     isCluster: cluster !== undefined,
-    waitMs: Math.ceil(deadlineMs * WAIT_SHARE),
+    waitMs: Math.ceil(deadlineMs * STEP_SHARE),
     askReplica,
   };
   return new RedisLink(

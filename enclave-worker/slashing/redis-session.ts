@@ -98,7 +98,10 @@ export class RedisSession {
       options.deadlineMs,
     );
     this.#redis.connect().then(
-      () => this.#checkAgain(),
+      () => {
+        clearTimeout(this.#timer);
+        void this.check();
+      },
       (error: Error) => this.#end(this.#describe(error)),
     );
   }
@@ -125,6 +128,7 @@ export class RedisSession {
     if (this.#ended !== undefined) return Promise.resolve(this.#durability);
     this.#check ??= this.#runCheck().finally(() => {
       this.#check = undefined;
+      this.#checkLater();
     });
     return this.#check;
   }
@@ -226,13 +230,12 @@ export class RedisSession {
     return `redis: ${this.#options.explain(error.message)}`;
   }
 
-  #checkAgain(): void {
+  /** Also after a check that somebody asked for: one that fails is repeated soon. */
+  #checkLater(): void {
+    if (this.#ended !== undefined) return;
     clearTimeout(this.#timer);
-    void this.check().then(({ ok }) => {
-      if (this.#ended !== undefined) return;
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#checkAgain(), ok ? this.#options.checkIntervalMs : RECHECK_MS);
-    });
+    const delayMs = this.#durability.ok ? this.#options.checkIntervalMs : RECHECK_MS;
+    this.#timer = setTimeout(() => void this.check(), delayMs);
   }
 
   #deadline(what: string): NodeJS.Timeout {

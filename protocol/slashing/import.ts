@@ -38,11 +38,11 @@ export interface ImportReport {
 }
 
 /**
- * Raises the records of these validators (public key as `0x` hex → state) to at least the given states, page by page: as
- * many are in memory. A validator that comes in several pages is merged, and counted, in each.
+ * Raises the records of these validators (public key as `0x` hex → state) to at least the given states, page by page: two
+ * pages are in memory. A validator that comes in several pages is merged, and counted, in each.
  *
- * `mayCreate` says whether a validator without a record gets one, which registers it: false for registered keys, because
- * their absent record is data loss, not a new validator, and nobody knows how far above the import it stood.
+ * `mayCreate` is asked whether a validator without a record gets one, which registers it: false for registered keys,
+ * because their absent record is data loss, not a new validator, and nobody knows how far above the import it stood.
  */
 export const mergeIntoStore = async (
   modules: ImportModules,
@@ -51,19 +51,31 @@ export const mergeIntoStore = async (
 ): Promise<ImportReport> => {
   let imported = 0;
   const collected = createFailures();
-  for await (const page of pagesOf(states)) {
+  const mergeAndCount = async (page: Page): Promise<void> => {
     for (const { pubkey, problem } of await mergePage(modules, page, mayCreate)) {
       if (problem === undefined) imported += 1;
       else collected.add({ pubkey, reason: problem });
     }
+  };
+  // The next page is read while this one is written. It never rejects.
+  let merging = Promise.resolve();
+  try {
+    for await (const page of pagesOf(states)) {
+      await merging;
+      merging = mergeAndCount(page);
+    }
+  } finally {
+    await merging;
   }
   return { imported, failures: collected.failures };
 };
 
+type Page = readonly (readonly [string, SlashingState])[];
+
 /** Up to {@link PAGE_VALIDATORS} different validators at a time, several histories of one folded together. */
 async function* pagesOf(
   states: AsyncIterable<readonly [string, SlashingState]> | Iterable<readonly [string, SlashingState]>,
-): AsyncGenerator<[string, SlashingState][]> {
+): AsyncGenerator<Page> {
   const page = new Map<string, SlashingState>();
   for await (const [pubkey, state] of states) {
     const earlier = page.get(pubkey);
@@ -83,7 +95,7 @@ interface Outcome {
 
 const mergePage = async (
   modules: ImportModules,
-  page: readonly (readonly [string, SlashingState])[],
+  page: Page,
   mayCreate: (pubkeyHex: string) => boolean,
 ): Promise<Outcome[]> => {
   try {
@@ -92,8 +104,8 @@ const mergePage = async (
     return await Promise.all(
       page.map(async ([pubkey, state], index) => {
         const key = keys[index] as Uint8Array;
-        const one = { key, state, current: records[index], createAbsent: mayCreate(pubkey) };
-        const problem = await mergeOne(modules, one);
+        const one = { key, state, current: records[index], mayCreate: () => mayCreate(pubkey) };
+        const problem = await mergeOne(modules, one).catch((error: unknown) => toSignerError(error).message);
         return { pubkey, problem };
       }),
     );
@@ -110,8 +122,8 @@ const mergeOne = async (
     key,
     state,
     current,
-    createAbsent,
-  }: { key: Uint8Array; state: SlashingState; current: Uint8Array | undefined; createAbsent: boolean },
+    mayCreate,
+  }: { key: Uint8Array; state: SlashingState; current: Uint8Array | undefined; mayCreate: () => boolean },
 ): Promise<string | undefined> => {
   let expected = current;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
@@ -120,7 +132,7 @@ const mergeOne = async (
       const decoded = codec.decode(key, expected);
       if (decoded.kind === "unverifiable") return `the stored record cannot be verified: ${decoded.reason}`;
       base = decoded.state;
-    } else if (!createAbsent) return LOST;
+    } else if (!mayCreate()) return LOST;
     // Written even when nothing changes: `stored` then says that the record is durable.
     const result = await store.compareAndSet(key, expected, codec.encode(key, raise(base, state)));
     if (result.kind === "stored") return undefined;

@@ -199,11 +199,11 @@ const createFileHandler = ({
     return "enter";
   };
   const readPubkeyField = (value: unknown): void => {
-    if (typeof value === "string") draft.shown = quote(value);
     attempt(() => {
       const pubkeyHex = readPubkey(value);
       draft.pubkeyHex ??= pubkeyHex;
     });
+    if (draft.pubkeyHex === undefined && typeof value === "string") draft.shown = quote(value);
   };
 
   return {

@@ -62,7 +62,6 @@ describe("wrong options", () => {
       "up --store redis://user:secret@localhost",
       /a password on the command line is seen by everybody, use --store-password-file/,
     ],
-    ["up --store rediss://localhost", /TLS to Redis is not there yet/],
     [
       "up --store redis://localhost --store-password-file /no/such/file",
       /--store-password-file \/no\/such\/file: cannot be read/,

@@ -1,6 +1,6 @@
 /** Histories that move in and out (EIP-3076), and a chain that is pinned by its first request. */
 
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import {
@@ -68,7 +68,9 @@ describe.each(["sqlite", "redis"] as const)("slashing export and import, store %
     }
     const printed = await slashing("export", from, fromStore);
     expect(printed.code).toBe(0);
-    expect(printed.stderr).toMatch(/2 validators exported.*stop Testudo/);
+    expect(printed.stderr).toMatch(
+      /2 validators exported\. 2 of them are enabled.*may go on signing.*testudo slashing disable/,
+    );
     await signVerified(source.url, first, attestation({ source: 10, target: 11 }));
     await source.stop();
     const file = join(bed.folder(), "out.json");
@@ -113,6 +115,21 @@ describe.each(["sqlite", "redis"] as const)("slashing export and import, store %
     const refused = await slashing("import", to, toStore, foreign);
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/genesis_validators_root/);
+
+    // Only what is disabled may be moved, and the file then holds everything it ever signed.
+    const none = await slashing("export", to, toStore, "--only-disabled");
+    expect(none).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/^0 validators exported, 2 enabled ones left/m),
+    });
+    expect(await bed.run("slashing", "disable", "--pubkeys", first, "--data", to)).toMatchObject({ code: 0 });
+    const movable = await slashing("export", to, toStore, "--only-disabled");
+    expect(movable.stderr).toMatch(
+      /1 validators exported, 1 enabled ones left out\. All of them are disabled: .* be used to move/,
+    );
+    expect(JSON.parse(movable.stdout).data).toMatchObject([
+      { pubkey: first, signed_attestations: [{ source_epoch: "11", target_epoch: "12" }] },
+    ]);
     await signVerified(target.url, second, block(902));
     await target.stop();
   });
@@ -122,14 +139,18 @@ it("files that are no interchange are refused with the reason, and a bad validat
   const dataPath = bed.folder();
   const run = (file: string) => bed.run("slashing", "import", file, "--data", dataPath);
   for (const [text, reason] of [
-    ["{", /JSON/],
+    ["{", /at byte 1: not JSON/],
     ["{}", /metadata/],
+    [interchange(rootOf(0x66), []), /genesis_validators_root: expected 0x4b36/],
+    [interchange(MAINNET_ROOT, []).slice(0, -1), /not JSON, it ends too early/],
     [interchange(MAINNET_ROOT, []).replace('"5"', '"4"'), /interchange_format_version/],
   ] as const) {
     const ended = await run(bed.file("bad.json", text));
     expect(ended.code).toBe(2);
     expect(ended.stderr).toMatch(reason);
   }
+  expect(readdirSync(dataPath), "nothing was written").toEqual([]);
+  expect(await run(dataPath)).toMatchObject({ code: 2, stderr: expect.stringContaining("expected a regular file") });
   expect(await run("/no/such/file.json")).toMatchObject({ code: 2, stderr: expect.stringContaining("cannot be read") });
   const good = { pubkey: makeKey().pubkey, slot: 1, source: 1, target: 2 };
   const mixed = await run(bed.file("mixed.json", interchange(MAINNET_ROOT, [good, { ...good, pubkey: "0x12" }])));

@@ -74,6 +74,6 @@ const join = async (servers: readonly GroupServer[]): Promise<void> => {
 
 const untilWhole = async (servers: readonly GroupServer[]): Promise<void> => {
   for (const server of servers) {
-    await untilReply(() => server.command("CLUSTER", "INFO"), /cluster_state:ok[^]*cluster_known_nodes:3/);
+    await untilReply(() => server.command("CLUSTER", "INFO"), /cluster_state:ok[\s\S]*cluster_known_nodes:3/);
   }
 };

@@ -21,7 +21,7 @@ export interface RedisGroup {
 /** A server on a port of its own. */
 export const startGroupServer = async (settings: Readonly<Record<string, string>> = {}): Promise<GroupServer> => {
   const port = await freePort();
-  const server = await startRedisServer({ port, settings });
+  const server = await startRedisServer({ port, settings: { "repl-diskless-sync-delay": "0", ...settings } });
   return Object.assign(server, { address: { host: "127.0.0.1", port } });
 };
 
@@ -30,7 +30,7 @@ export const startRedisGroup = async (
   replicaCount: number,
   settings: Readonly<Record<string, string>> = {},
 ): Promise<RedisGroup> => {
-  const primary = await startGroupServer({ "repl-diskless-sync-delay": "0", ...settings });
+  const primary = await startGroupServer(settings);
   const replicas: GroupServer[] = [];
   const group: RedisGroup = {
     primary,
@@ -41,6 +41,9 @@ export const startRedisGroup = async (
       replicas.push(replica);
       await untilReply(() => replica.command("INFO", "replication"), /master_link_status:up/);
       await untilReply(() => replica.command("INFO", "persistence"), /aof_rewrite_in_progress:0/);
+      // It counts as online before its first acknowledgement, up to a second later, starts the stream of commands.
+      await primary.command("SET", "probe", replica.path);
+      await untilReply(() => replica.command("GET", "probe"), new RegExp(replica.path));
       return replica;
     },
     close: async () => {

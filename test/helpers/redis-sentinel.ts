@@ -30,7 +30,7 @@ export const startSentinel = async (primary: RedisAddress, { replicas }: { repli
     `unixsocket ${path}`,
     `dir ${folder}`,
     `sentinel monitor ${MASTER_NAME} ${primary.host} ${primary.port} 1`,
-    `sentinel down-after-milliseconds ${MASTER_NAME} 300`,
+    `sentinel down-after-milliseconds ${MASTER_NAME} 1200`,
     `sentinel failover-timeout ${MASTER_NAME} 2000`,
   ];
   writeFileSync(file, `${lines.join("\n")}\n`);
@@ -42,8 +42,10 @@ export const startSentinel = async (primary: RedisAddress, { replicas }: { repli
   try {
     server = await startRedisProcess(path, [file, "--sentinel"]);
     const { command } = server;
-    // All its clocks: how soon it looks, and how soon it believes a primary that came back as a stranger.
-    await command("SENTINEL", "DEBUG", "INFO-PERIOD", "100", "PUBLISH-PERIOD", "100", "PING-PERIOD", "100");
+    // How soon it looks, and how soon it believes a primary that came back as a stranger. A shorter ping period than 400
+    // makes it find no replica to promote (it wants news of the last five pings), a longer one makes it flap.
+    const clocks = ["PING-PERIOD", "400", "INFO-PERIOD", "100", "PUBLISH-PERIOD", "100"];
+    await command("SENTINEL", "DEBUG", ...clocks);
     await untilReply(
       () => command("SENTINEL", "MASTER", MASTER_NAME),
       new RegExp(`num-slaves\\r\\n\\$1\\r\\n${replicas}`),

@@ -2,18 +2,17 @@
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, it } from "vitest";
-import { fromHex } from "#protocol/bytes.ts";
-import { readValidators, surveyInterchange } from "#protocol/slashing/interchange-reader.ts";
 import { MAINNET_ROOT } from "../helpers/duties.ts";
 
 const VALIDATORS = 200_000;
+/** Beyond what the same command grows by for one validator. The whole file as text alone would be 75 MiB, parsed 300. */
 const GROWTH_MIB_MAX = 250;
 const MAIN = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const REPORT_MEMORY = new URL("../helpers/report-memory.ts", import.meta.url).href;
@@ -60,25 +59,30 @@ it("200,000 validators go in and out in bounded memory, with progress", { timeou
   await pipeline(Readable.from(fileOf(VALIDATORS)), createWriteStream(input));
   expect(statSync(input).size).toBeGreaterThan(60_000_000);
 
+  // What the command takes for itself.
+  const one = join(folder, "one.json");
+  writeFileSync(one, [...fileOf(1)].join(""));
+  const base = await slashing("import", one);
+  expect(base.output).toContain("1 validators imported, 0 failed");
+
   const imported = await slashing("import", input);
   expect(imported.output).toContain("200000 validators imported, 0 failed");
   expect(imported.output).toMatch(/importing, bytes: 3\d,\d{3},\d{3} of \d{2},\d{3},\d{3}/);
   expect(imported.code).toBe(0);
-  expect(imported.growthMiB).toBeLessThan(GROWTH_MIB_MAX);
+  expect(imported.growthMiB - base.growthMiB).toBeLessThan(GROWTH_MIB_MAX);
 
   const exported = await slashing("export", output);
   expect(exported.output).toContain("200000 validators exported.");
   expect(exported.output).toContain("exporting validators: 100,000 of 200,000");
   expect(exported.code).toBe(0);
-  expect(exported.growthMiB).toBeLessThan(GROWTH_MIB_MAX);
-  console.log(`memory grew by ${imported.growthMiB} MiB in the import, ${exported.growthMiB} MiB in the export`);
+  expect(exported.growthMiB - base.growthMiB).toBeLessThan(GROWTH_MIB_MAX);
+  const [grewIn, grewOut] = [imported, exported].map(({ growthMiB }) => growthMiB - base.growthMiB);
+  console.log(`beside ${base.growthMiB} MiB, memory grew by ${grewIn} MiB in the import, ${grewOut} MiB in the export`);
 
-  const survey = await surveyInterchange(createReadStream(output), {
-    genesisValidatorsRoot: fromHex(MAINNET_ROOT, 32, "root"),
-  });
+  const written = JSON.parse(readFileSync(output, "utf8"));
   const found = new Map<string, string>();
-  for await (const [pubkey, { block, attestation }] of readValidators(createReadStream(output), survey)) {
-    found.set(pubkey, `${block?.slot} ${attestation?.sourceEpoch} ${attestation?.targetEpoch}`);
+  for (const { pubkey, signed_blocks, signed_attestations } of written.data) {
+    found.set(pubkey, Object.values({ ...signed_blocks[0], ...signed_attestations[0] }).join(" "));
   }
   expect(found.size).toBe(VALIDATORS);
   for (let index = 0; index < VALIDATORS; index += 1) {

@@ -14,6 +14,8 @@ import type { World } from "./world.ts";
 export interface SimulatedStream {
   /** Makes it the asking end, as `createRpcClient` does. */
   toClient(options: RpcClientOptions): RpcClient;
+  /** Ends a stream that nobody wants any more. */
+  destroy(): void;
 }
 
 interface Waiting {
@@ -28,6 +30,7 @@ const NOTICE_MS = 2;
 
 /** Opens a stream from `gateway` to `enclave`, which is alive. */
 export const openStream = (world: World, enclave: Enclave, gateway: string): SimulatedStream => ({
+  destroy: () => undefined,
   toClient: (options) => {
     const { clock, noise } = world;
     const waiting = new Set<Waiting>();

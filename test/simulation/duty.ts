@@ -1,7 +1,7 @@
 /** What validator clients ask for in the simulation, as small numbers; and its way to the enclave and back. */
 
+import type { ClockBoundOptions } from "#enclave/policy.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
-import type { Network } from "#protocol/signing/network.ts";
 import type { Candidate } from "#protocol/slashing/rules.ts";
 import type { SignedMessage } from "../helpers/slashing-oracle.ts";
 
@@ -25,17 +25,20 @@ export const EPOCH_MS = SLOTS_PER_EPOCH * SECONDS_PER_SLOT * 1000;
 /** Epochs after the present that may be signed. */
 export const CLOCK_BOUND_EPOCHS = 1;
 
-/** The chain of the simulation; its genesis is at 0 ms. */
-export const NETWORK: Network = {
-  name: "simulation",
-  preset: "minimal",
-  genesisForkVersion: new Uint8Array(4),
-  capellaForkVersion: new Uint8Array(4),
-  preDenebForkVersions: [],
-  slotsPerEpoch: SLOTS_PER_EPOCH,
-  secondsPerSlot: SECONDS_PER_SLOT,
-  genesisTimeSeconds: 0,
-};
+/** The chain of the simulation, whose genesis is at 0 ms, and how far ahead of it may be signed. */
+export const CLOCK_BOUND = {
+  clockBoundEpochs: CLOCK_BOUND_EPOCHS,
+  network: {
+    name: "simulation",
+    preset: "minimal",
+    genesisForkVersion: new Uint8Array(4),
+    capellaForkVersion: new Uint8Array(4),
+    preDenebForkVersions: [],
+    slotsPerEpoch: SLOTS_PER_EPOCH,
+    secondsPerSlot: SECONDS_PER_SLOT,
+    genesisTimeSeconds: 0,
+  },
+} as const satisfies Omit<ClockBoundOptions, "wallClock">;
 
 const BODY_BYTES = 23;
 

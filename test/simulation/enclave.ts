@@ -8,10 +8,9 @@ import { decodeSignCommand, encodeSignOutcome, type SignOutcome } from "#protoco
 import type { SlashingState } from "#protocol/slashing/rules.ts";
 import {
   type Asking,
-  CLOCK_BOUND_EPOCHS,
+  CLOCK_BOUND,
   decodeAsking,
   describeDuty,
-  NETWORK,
   type SimulatedDuty,
   SLOTS_PER_EPOCH,
   toCandidate,
@@ -42,6 +41,10 @@ export interface Enclave extends StoreClientOwner {
   readonly connections: Set<() => void>;
   /** Answers one message of the data port. @throws SignerError */
   handle(payload: Uint8Array): Promise<Uint8Array>;
+  /** What the guard's floor holds of a key. */
+  seen(key: SimulatedKey): SlashingState | undefined;
+  /** Reads all records again, after a recovery. @throws SignerError */
+  trustAgain(): Promise<void>;
   crash(): void;
 }
 
@@ -99,6 +102,8 @@ export const launchEnclave = (
       else countOne(stats.refusals, outcome.rule);
       return encodeSignOutcome(outcome);
     },
+    seen: (key) => guard.seen(key.pubkey),
+    trustAgain: () => guard.refresh({ trust: true }),
     crash: () => {
       alive = false;
       for (const end of [...enclave.connections]) end();
@@ -117,6 +122,7 @@ export const launchEnclave = (
         world.tell(() => `${name} suspects the store: ${reason.replace(/0x[0-9a-f]+/, "a key")}`);
         events.onSuspect(enclave);
       },
+      suspicion: () => world.suspicion,
     },
   );
 
@@ -124,8 +130,7 @@ export const launchEnclave = (
   const decide = async (key: SimulatedKey, asking: Asking, deadlineMs: number): Promise<SignOutcome> => {
     if (enclave.state === "launching") throw new SignerError("unavailable", "the keys are not loaded yet");
     const beyond = checkClockBound(toDuty(asking.duty), {
-      clockBoundEpochs: CLOCK_BOUND_EPOCHS,
-      network: NETWORK,
+      ...CLOCK_BOUND,
       wallClock: () => clock.nowMs + enclave.clockSkewMs,
     });
     if (beyond !== undefined) return beyond;

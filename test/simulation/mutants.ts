@@ -98,8 +98,10 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "recovery-one-epoch-too-low",
     file: RECOVERY,
-    find: "  currentEpoch + clockBoundEpochs;",
-    replace: "  currentEpoch + clockBoundEpochs - 1;",
+    find: `    block: { slot: (epoch + 1) * slotsPerEpoch - 1 },
+    attestation: { sourceEpoch: epoch, targetEpoch: epoch },`,
+    replace: `    block: { slot: epoch * slotsPerEpoch - 1 },
+    attestation: { sourceEpoch: epoch - 1, targetEpoch: epoch - 1 },`,
     scenario: "class-3-recovered",
   },
 ];

@@ -42,8 +42,11 @@ const CID_FIRST = 16;
 const DRAIN_MS = 1_000;
 /** A change of the members reaches a gateway within some of this. */
 const PUBLISH_MS_MAX = 100;
-/** An operator who knows the store to be sound restarts an enclave that suspects it. */
-const RESTART_SUSPECT_MS = 1_500;
+/**
+ * The other enclaves see a suspicion within this (the marker is looked at once a second); an operator who knows the store
+ * to be sound restarts the enclave that suspects it.
+ */
+const SUSPICION_MS = 1_200;
 
 /** Members of one parent and who follows them. */
 interface MemberList {
@@ -114,8 +117,9 @@ const createParent = (world: World, options: ParentOptions): Parent => {
           onReady?.();
         },
         onSuspect: (suspect) => {
-          clock.after(RESTART_SUSPECT_MS, () => {
+          clock.after(SUSPICION_MS, () => {
             if (world.storeIsSound()) parent.crash(suspect, 100);
+            else world.suspicion ??= suspect.problem;
           });
         },
       },

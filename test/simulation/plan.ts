@@ -81,6 +81,8 @@ const EPOCHS = 5;
 /** Time after the last request in which late messages arrive. */
 const DRAIN_MS = 12_000;
 const BURSTS = 24;
+/** Part of the duties that are as early as the clock bound lets through. Few: after one, little is left to sign. */
+const EARLY = 0.08;
 
 /** The plan of a seed. The class-3 scenarios of one seed differ in nothing but recovery. */
 export const createPlan = (seed: number, scenario: Scenario): Plan => {
@@ -91,7 +93,16 @@ export const createPlan = (seed: number, scenario: Scenario): Plan => {
     enclaves: 1 + random.below(3),
     gateways: 1 + random.below(2),
   }));
-  const bursts = Array.from({ length: BURSTS }, () => START_MS + random.next() * EPOCHS * EPOCH_MS).sort(ascending);
+  const bursts = Array.from({ length: BURSTS }, () => {
+    const atMs = START_MS + random.next() * EPOCHS * EPOCH_MS;
+    return { atMs, key: random.below(keys), duty: planDuty(random, { atMs, early: EARLY }) };
+  });
+  const faults = planFaults(
+    random,
+    scenario,
+    bursts.map(({ atMs }) => atMs),
+  );
+  const loss = faults.find(({ kind }) => isLoss(kind));
   const gateways = parents.reduce((sum, parent) => sum + parent.gateways, 0);
   return {
     seed,
@@ -100,28 +111,44 @@ export const createPlan = (seed: number, scenario: Scenario): Plan => {
     parents,
     roughness: random.pick([0, 0.5, 1, 1, 3]),
     endMs: START_MS + EPOCHS * EPOCH_MS + DRAIN_MS,
-    requests: bursts
-      .flatMap((atMs) => planBurst(random, { atMs, keys, gateways }))
+    requests: [...bursts, ...(loss === undefined ? [] : planAroundLoss(random, loss.atMs, keys))]
+      .flatMap((burst) => planBurst(random, burst, { keys, gateways }))
+      .sort((a, b) => a.atMs - b.atMs)
       .map((request, id) => ({ ...request, id })),
-    faults: planFaults(random, scenario, bursts).map((fault, id) => ({ ...fault, id })),
+    faults: faults.map((fault, id) => ({ ...fault, id })),
     muted: new Set(),
   };
 };
 
-const ascending = (a: number, b: number): number => a - b;
+const isLoss = (kind: FaultKind): boolean => LOSS_KINDS.some((loss) => loss === kind);
 
-/** Some clients ask for the same duty of one validator at nearly the same time, and do not all mean the same. */
+/** A duty that some clients ask for at nearly the same time. */
+interface Burst {
+  readonly atMs: number;
+  readonly key: number;
+  readonly duty: SimulatedDuty;
+}
+
+/** What was asked for just before writes are lost is asked for again after it: the loss shows, if it can. */
+const planAroundLoss = (random: Random, lossMs: number, keys: number): Burst[] => {
+  const key = random.below(keys);
+  const duty = planDuty(random, { atMs: lossMs, early: 0.5 });
+  const beforeMs = random.pick([5, 50, 500]) * random.next();
+  const afterMs = random.between(50, 2_500);
+  return [lossMs - beforeMs, lossMs + afterMs].map((atMs) => ({ atMs, key, duty }));
+};
+
+/** The clients do not all mean the same. */
 const planBurst = (
   random: Random,
-  { atMs, keys, gateways }: { atMs: number; keys: number; gateways: number },
+  { atMs, key, duty }: Burst,
+  { keys, gateways }: { keys: number; gateways: number },
 ): Omit<Request, "id">[] => {
-  const key = random.below(keys);
-  const base = planDuty(random, atMs);
   const spreadMs = random.pick([0, 2, 20, 300]);
   return Array.from({ length: 1 + random.below(6) }, () => ({
     atMs: atMs + random.next() * spreadMs,
     key: random.chance(0.95) ? key : random.below(keys),
-    duty: varyDuty(random, base, atMs),
+    duty: varyDuty(random, duty, atMs),
     gateway: random.below(gateways),
     stride: random.below(gateways),
     retries: random.below(4),
@@ -132,9 +159,9 @@ const planBurst = (
 };
 
 /** A duty that is due now, or one at the very end of what the clock bound lets through. */
-const planDuty = (random: Random, atMs: number): SimulatedDuty => {
+const planDuty = (random: Random, { atMs, early }: { atMs: number; early: number }): SimulatedDuty => {
   const epoch = Math.floor(atMs / EPOCH_MS);
-  const isEarly = random.chance(0.08);
+  const isEarly = random.chance(early);
   if (random.chance(0.35)) {
     const now = Math.floor((atMs * SLOTS_PER_EPOCH) / EPOCH_MS);
     const last = (epoch + CLOCK_BOUND_EPOCHS + 1) * SLOTS_PER_EPOCH - 1;
@@ -147,7 +174,7 @@ const planDuty = (random: Random, atMs: number): SimulatedDuty => {
 /** What another client makes of the same duty: mostly the same, or the same with another root. */
 const varyDuty = (random: Random, duty: SimulatedDuty, atMs: number): SimulatedDuty => {
   const variant = random.chance(0.6) ? 0 : random.below(3);
-  if (random.chance(0.04)) return { ...planDuty(random, atMs), variant };
+  if (random.chance(0.04)) return { ...planDuty(random, { atMs, early: EARLY }), variant };
   if (duty.kind === "block") {
     return { ...duty, variant, slot: duty.slot + (random.chance(0.8) ? 0 : random.pick([-1, 1])) };
   }
@@ -167,10 +194,10 @@ const planFaults = (random: Random, scenario: Scenario, bursts: readonly number[
   });
   const faults = Array.from({ length: random.below(8) }, () => fault(random.pick(CRASH_KINDS), soonAfterABurst()));
   if (scenario === "class-1") return faults;
-  const loss = fault(planLoss(random), bursts[Math.floor(BURSTS * random.between(0.2, 0.8))] as number);
+  const loss = fault(planLoss(random), START_MS + random.between(0.2, 0.8) * EPOCHS * EPOCH_MS);
   // Where the bound on the future is what recovery rests on, the parent does not turn the clock.
   const kept = scenario === "class-2" ? faults : faults.filter(({ kind }) => kind !== "clock skew");
-  return [...kept, { ...loss, atMs: loss.atMs + random.pick([5, 50, 1_000]) * random.next() }];
+  return [...kept, loss];
 };
 
 const planLoss = (random: Random): FaultKind =>

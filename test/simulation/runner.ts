@@ -1,5 +1,6 @@
 /** Spreads seeds over threads and adds up what they find. */
 
+import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { FailingSeed, Job, JobResult, WorkerSetup } from "./messages.ts";
 import { MUTANTS, type Mutant } from "./mutants.ts";
@@ -68,7 +69,7 @@ export const traceSeed = async (
   options: { readonly scenario: Scenario; readonly mutantName?: string | undefined },
 ): Promise<readonly string[]> => {
   await using thread = openThread({ mutantName: options.mutantName });
-  return thread.trace({ kind: "trace", seed, scenario: options.scenario });
+  return await thread.trace({ kind: "trace", seed, scenario: options.scenario });
 };
 
 /** What became of a mutant. */
@@ -109,17 +110,16 @@ interface Thread extends AsyncDisposable {
 /** A thread of its own loads production code of its own: a mutant stays where it is. */
 const openThread = (setup: WorkerSetup): Thread => {
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: setup, execArgv: [] });
-  const ask = (job: Job): Promise<JobResult> =>
-    new Promise((resolve, reject) => {
-      const settle = (act: () => void): void => {
-        worker.removeAllListeners();
-        act();
-      };
-      worker.once("message", (result: JobResult) => settle(() => resolve(result)));
-      worker.once("error", (error) => settle(() => reject(error)));
-      worker.once("exit", (code) => settle(() => reject(new Error(`a thread ended with code ${code}`))));
-      worker.postMessage(job);
-    });
+  const broken = Promise.withResolvers<never>();
+  broken.promise.catch(() => undefined); // heard by whoever asks
+  worker.once("error", broken.reject);
+  worker.once("exit", (code) => broken.reject(new Error(`a thread ended with code ${code}`)));
+  const ask = async (job: Job): Promise<JobResult> => {
+    worker.postMessage(job);
+    const answered = once(worker, "message") as Promise<[JobResult]>;
+    const [result] = await Promise.race([answered, broken.promise]);
+    return result;
+  };
   const fail = (result: JobResult): never => {
     throw new Error(result.kind === "broken" ? result.reason : `unexpected answer ${result.kind}`);
   };

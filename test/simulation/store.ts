@@ -63,7 +63,10 @@ export const createSimulatedStore = (first: ReadonlyMap<string, Uint8Array>, clo
 
   const write = (call: ArrivedWrite): void => {
     const actual = values.get(call.keyName);
-    if (!isSame(actual, call.expected)) return call.reply({ kind: "conflict", actual });
+    if (!isSame(actual, call.expected)) {
+      call.reply({ kind: "conflict", actual });
+      return;
+    }
     const entry: Entry = { keyName: call.keyName, previous: actual, reply: call.reply };
     log.push(entry);
     const index = log.length - 1;

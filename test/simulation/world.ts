@@ -46,6 +46,8 @@ export interface World {
   fork: Map<string, Uint8Array> | undefined;
   /** Keys whose acknowledged writes were lost, and who holds their floor (class 2). */
   readonly lost: Map<string, LostKey>;
+  /** Why every enclave refuses: one has found out, and all have seen it in the store's marker. */
+  suspicion: string | undefined;
   /** A loss was caused. */
   lossCaused: boolean;
   /** Whether a suspect store is known to be sound, so that an operator may restart an enclave that suspects it. */
@@ -89,6 +91,7 @@ export const createWorld = (plan: Plan, options: { readonly trace: string[] | un
     severedTerm: 0,
     fork: undefined,
     lost: new Map(),
+    suspicion: undefined,
     lossCaused: false,
     storeIsSound: () => !world.lossCaused || plan.scenario === "class-3-recovered",
     broken: [],
