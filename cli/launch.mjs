@@ -5,7 +5,7 @@
  * that the project pins.
  *
  *   launch.mjs up --help            the command line of Testudo
- *   launch.mjs --run test [args]    the project's tools: test, check, format
+ *   launch.mjs --run test [args]    the project's tools: test, check, chaos, format
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -36,7 +36,9 @@ const TOOLS = {
     [tool("@biomejs/biome/bin/biome"), "check", "--error-on-warnings", "."],
     [tool("vitest/vitest.mjs"), "run", "test/architecture.test.ts"],
   ],
+  chaos: (args) => [[join(root, "test", "chaos", "main.ts"), ...args]],
   format: () => [[tool("@biomejs/biome/bin/biome"), "check", "--write", "."]],
+  simulate: (args) => [[join(root, "test", "simulation", "main.ts"), ...args]],
 };
 
 const fail = (message) => {

@@ -33,7 +33,8 @@ export const aclCommand = ({ username, keyPrefix, durability, isCluster, db }: A
     ...(durability.startsWith("replicated:") ? ["wait"] : []),
     ...(isCluster ? ["cluster|slots", "cluster|info"] : []),
   ];
-  const grants = commands.map((name) => `+${name}`).join(" ");
+  // Quoted for the shell, to which the bar means something else.
+  const grants = commands.map((name) => (name.includes("|") ? `'+${name}'` : `+${name}`)).join(" ");
   return `redis-cli ACL SETUSER ${username ?? "testudo"} on '><password>' resetkeys '~${keyPrefix}:*' resetchannels -@all ${grants}`;
 };
 

@@ -40,18 +40,30 @@ export interface HonestDuty {
 export interface Ledger {
   readonly exchanges: readonly Exchange[];
   readonly duties: readonly HonestDuty[];
+  /** The first answer that called the store suspect: from then on nothing slashable is signed. */
+  readonly suspicion: Exchange | undefined;
   addExchange(exchange: Exchange): void;
   addDuty(duty: HonestDuty): void;
 }
+
+/** How the answers say it (`enclave-worker/slashing/guard.ts`). */
+const SUSPECT = /slashing store is suspect|gone from the store|older than one seen before|cannot be verified/;
 
 /** An empty record. */
 export const createLedger = (): Ledger => {
   const exchanges: Exchange[] = [];
   const duties: HonestDuty[] = [];
+  let suspicion: Exchange | undefined;
   return {
     exchanges,
     duties,
-    addExchange: (exchange) => void exchanges.push(exchange),
+    get suspicion() {
+      return suspicion;
+    },
+    addExchange: (exchange) => {
+      exchanges.push(exchange);
+      if (suspicion === undefined && exchange.status === 503 && SUSPECT.test(exchange.body)) suspicion = exchange;
+    },
     addDuty: (duty) => void duties.push(duty),
   };
 };

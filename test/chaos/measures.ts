@@ -41,6 +41,10 @@ export const countInTime = ({ duties, periods }: Evidence): { inTime: number; la
   return count;
 };
 
+/** The duties that were late. */
+export const findLate = ({ duties, periods }: Evidence): HonestDuty[] =>
+  duties.filter((duty) => judge(duty, periods) === "late");
+
 const judge = (duty: HonestDuty, periods: readonly UsablePeriod[]): "inTime" | "late" | "unjudged" => {
   for (const period of periods) {
     if (period.endMs <= duty.startMs) continue;

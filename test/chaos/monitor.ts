@@ -24,8 +24,8 @@ export interface Monitor {
   block(): () => void;
   /** The enclave process is frozen from now on, until the returned function is called. */
   freeze(cid: number, pid: number): () => void;
-  /** Waits until signing is possible; false when it was not within the time. */
-  untilUsable(options: { timeoutMs: number }): Promise<boolean>;
+  /** Waits until signing is possible; false when it was not within the time, or `signal` aborted first. */
+  untilUsable(options: { timeoutMs: number; signal: AbortSignal }): Promise<boolean>;
   stop(): Promise<void>;
 }
 
@@ -36,6 +36,8 @@ export interface MonitorOptions {
   readonly isWritable: () => Promise<boolean>;
   /** Monotonic clock in ms. */
   readonly now: () => number;
+  /** Told when signing becomes possible. */
+  readonly log: (text: string) => void;
 }
 
 /** Time between two samples, and for a health check: a gateway that needs longer is none. */
@@ -43,7 +45,7 @@ const SAMPLE_MS = 50;
 const HEALTH_MS = 500;
 
 /** Starts to sample. */
-export const startMonitor = ({ testudo, isWritable, now }: MonitorOptions): Monitor => {
+export const startMonitor = ({ testudo, isWritable, now, log }: MonitorOptions): Monitor => {
   const past: UsablePeriod[] = [];
   const frozen = new Map<number, number>();
   let sinceMs: number | undefined;
@@ -54,8 +56,10 @@ export const startMonitor = ({ testudo, isWritable, now }: MonitorOptions): Moni
   let stopping = false;
 
   const mark = (usable: boolean): void => {
-    if (usable) sinceMs ??= now();
-    else if (sinceMs !== undefined) {
+    if (usable) {
+      if (sinceMs === undefined) log("signing is possible");
+      sinceMs ??= now();
+    } else if (sinceMs !== undefined) {
       past.push({ startMs: sinceMs, endMs: now() });
       sinceMs = undefined;
     }
@@ -108,9 +112,9 @@ export const startMonitor = ({ testudo, isWritable, now }: MonitorOptions): Moni
         if (frozen.get(cid) === pid) frozen.delete(cid);
       };
     },
-    untilUsable: async ({ timeoutMs }) => {
+    untilUsable: async ({ timeoutMs, signal }) => {
       const deadlineMs = now() + timeoutMs;
-      while (!monitor.isUsable && now() < deadlineMs) await sleep(SAMPLE_MS);
+      while (!monitor.isUsable && !signal.aborted && now() < deadlineMs) await sleep(SAMPLE_MS);
       return monitor.isUsable;
     },
     stop: async () => {

@@ -28,7 +28,7 @@ export const networkFaults = ({ monitor, proxies }: NetworkFaultOptions): Fault[
   KINDS.map(([mode, kind]) => ({
     kind,
     scope: "service",
-    durationMs: [200, 2_500],
+    durationMs: [200, mode === "refuse" ? 8_000 : 2_500],
     apply: async (random) => {
       const unblock = monitor.block();
       const cut = [random.pick(proxies())];

@@ -89,17 +89,40 @@ interface Direction {
   readonly fault: () => Fault;
 }
 
-/** Passes one direction on, in order, as the fault of the moment lets it. */
+/** Passes one direction on as the fault of the moment lets it: in order, whatever the delays. */
 const pump = (link: Link, { from, to, isReply, fault }: Direction): void => {
-  let dueMs = 0;
-  const pass = (chunk: Buffer): void => {
+  /** Bytes on their way; undefined stands for the end of the stream. */
+  const queue: { readonly chunk: Buffer | undefined; readonly dueMs: number }[] = [];
+  let timer: NodeJS.Timeout | undefined;
+
+  const pass = (chunk: Buffer | undefined): void => {
     if (to.destroyed || to.writableEnded) return;
-    if (to.write(chunk)) return;
-    from.pause();
-    to.once("drain", () => from.resume());
+    if (chunk === undefined) to.end();
+    else if (!to.write(chunk)) {
+      from.pause();
+      to.once("drain", () => from.resume());
+    }
+  };
+  const deliver = (): void => {
+    timer = undefined;
+    for (;;) {
+      const [next] = queue;
+      if (next === undefined) return;
+      const waitMs = next.dueMs - performance.now();
+      if (waitMs > 0) {
+        timer = setTimeout(deliver, Math.ceil(waitMs));
+        return;
+      }
+      queue.shift();
+      pass(next.chunk);
+    }
+  };
+  const send = (chunk: Buffer | undefined): void => {
+    queue.push({ chunk, dueMs: performance.now() + fault().delayMs });
+    if (timer === undefined) deliver();
   };
   const take = (chunk: Buffer): void => {
-    const { mode, delayMs } = fault();
+    const { mode } = fault();
     switch (mode) {
       case "stall":
         from.pause();
@@ -111,21 +134,15 @@ const pump = (link: Link, { from, to, isReply, fault }: Direction): void => {
       case "drop-replies":
       case "half-close":
         if (isReply) link.isDamaged = true;
-        else pass(chunk);
+        else send(chunk);
         return;
-      default: {
-        // Also after a delay ended nothing overtakes what is still on its way.
-        dueMs = Math.max(dueMs, performance.now() + delayMs);
-        const waitMs = dueMs - performance.now();
-        if (waitMs <= 0) pass(chunk);
-        else setTimeout(() => pass(chunk), waitMs);
-      }
+      default:
+        send(chunk);
     }
   };
   from.on("data", take);
-  from.on("end", () => {
-    if (!to.writableEnded) to.end();
-  });
+  from.on("end", () => send(undefined));
+  from.once("close", () => clearTimeout(timer));
 };
 
 const halfClose = (link: Link): void => {

@@ -1,7 +1,7 @@
 /** The result of a run in words and numbers, and whether it is good enough. */
 
 import { CLIENT_KINDS, type Exchange, isFailure } from "./ledger.ts";
-import { countInTime, IN_TIME_MS, longestUnavailabilityMs, lostByWorkerKill } from "./measures.ts";
+import { countInTime, findLate, IN_TIME_MS, longestUnavailabilityMs, lostByWorkerKill } from "./measures.ts";
 import type { RunResult } from "./run.ts";
 
 /** Least share of honest duties that are answered in time. */
@@ -17,6 +17,8 @@ export const findShortcomings = (result: RunResult): string[] => {
     ...(inTime < IN_TIME_SHARE_MIN * (inTime + late)
       ? [`honest duties in time: expected ≥ ${percent(IN_TIME_SHARE_MIN)}, got ${percent(inTime / (inTime + late))}`]
       : []),
+    // Every write that a safe store acknowledged is kept: suspicion is a loss, or a false alarm.
+    ...(result.isSafe && result.suspicion !== undefined ? ["the store was found suspect"] : []),
     ...(inTime === 0 ? ["no honest duty was signed"] : []),
     ...(example === undefined ? [] : [`${lost.length} responses lost by a worker kill alone: ${describe(example)}`]),
     ...result.problems,
@@ -45,9 +47,11 @@ export const describeRun = (result: RunResult): string => {
       "honest duties",
       `${inTime + late + unjudged}: ${percent(inTime / (inTime + late))} within ${seconds(IN_TIME_MS)} (${late} late, ${unjudged} not judged)`,
     ],
+    ...lateAfter(result).map((text) => ["", text] as const),
     ["honest latency", describeLatency(signed.filter(({ client }) => client === "honest"))],
     ["lost by worker kill", String(lostByWorkerKill(result).length)],
     ["violations", `${result.violations.length}${result.isSafe ? "" : " (safety is not promised over this store)"}`],
+    ...(result.suspicion === undefined ? [] : [["store found suspect", describe(result.suspicion)] as const]),
     ...result.violations.slice(0, 10).map(({ kind, pubkey, detail }) => ["", `${kind}: ${pubkey} ${detail}`] as const),
     ...result.skipped.map((text) => ["skipped", text] as const),
     ...findShortcomings(result).map((text) => ["not good enough", text] as const),
@@ -59,6 +63,15 @@ export const describeRun = (result: RunResult): string => {
 
 const describe = ({ status, body, startMs, endMs, message }: Exchange): string =>
   `status ${status} at ${seconds(startMs)} after ${Math.round(endMs - startMs)} ms for ${message.kind}: ${body.slice(0, 200)}`;
+
+/** The faults after which duties were late, and by how many. */
+const lateAfter = (result: RunResult): string[] => {
+  const before = (ms: number): string => result.injected.findLast(({ startMs }) => startMs <= ms)?.kind ?? "the start";
+  return [...Map.groupBy(findLate(result), ({ endMs }) => before(endMs))].map(([kind, late]) => {
+    const longestMs = Math.max(...late.map(({ startMs, endMs }) => endMs - startMs));
+    return `${late.length} late after: ${kind}, at ${seconds(late[0]?.endMs ?? 0)}, asked for up to ${seconds(longestMs)}`;
+  });
+};
 
 /** `a 3, b 1`, the most frequent first, or in the order of `names`. */
 const counts = <T>(list: readonly T[], nameOf: (item: T) => string, names?: readonly string[]): string => {

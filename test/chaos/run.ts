@@ -5,7 +5,7 @@ import { createTestbed, type Testudo } from "../helpers/testudo.ts";
 import { findViolations, type Violation } from "./checker.ts";
 import { startLoad } from "./clients.ts";
 import type { Injected } from "./fault.ts";
-import { createLedger } from "./ledger.ts";
+import { createLedger, type Exchange } from "./ledger.ts";
 import type { Evidence } from "./measures.ts";
 import { startMonitor } from "./monitor.ts";
 import { processFaults } from "./process-faults.ts";
@@ -31,6 +31,8 @@ export interface RunResult extends Evidence, Course {
   /** False: violations are counted, and prove nothing against Testudo. */
   readonly isSafe: boolean;
   readonly violations: readonly Violation[];
+  /** The first answer that called the store suspect. Where safety is not promised, the run ends there. */
+  readonly suspicion: Exchange | undefined;
   readonly skipped: readonly string[];
   /** What went wrong with the run itself: it did not come back, or did not stop in order. */
   readonly problems: readonly string[];
@@ -45,6 +47,8 @@ const SHORT_SECONDS = 20;
 /** At the end, with nothing broken any more. */
 const LAST_CALM_MS = 2_500;
 const LAST_CALM_SHORT_MS = 1_000;
+/** Between two looks at whether the store is suspect: nothing slashable is signed from then on. */
+const SUSPICION_MS = 100;
 const READY_MS = 20_000;
 const VERIFY_MAX = 1_000;
 
@@ -60,12 +64,20 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     const testudo = await bed.up(["--enclaves", String(ENCLAVES), ...setUp.args], {
       ...(setUp.dataPath !== undefined && { dataPath: setUp.dataPath }),
     });
-    const monitor = startMonitor({ testudo, isWritable: () => setUp.isWritable(), now });
+    const monitor = startMonitor({ testudo, isWritable: () => setUp.isWritable(), now, log });
     const ledger = createLedger();
     const problems: string[] = [];
     const courses: Course[] = [];
     if (!(await untilComplete(monitor, now))) problems.push(`not all ${ENCLAVES} enclaves became ready`);
     const load = startLoad({ url: testudo.url, publicKeys: testudo.publicKeys, seed: options.seed, ledger, now });
+    const ending = new AbortController();
+    options.signal.addEventListener("abort", () => ending.abort());
+    const watch = setInterval(() => {
+      if (ledger.suspicion === undefined || ending.signal.aborted) return;
+      log(`the store was found suspect: ${ledger.suspicion.body}`);
+      monitor.block();
+      ending.abort();
+    }, SUSPICION_MS);
     const isShort = options.seconds < SHORT_SECONDS;
     const beginMs = now();
     const faults = [...processFaults({ testudo, monitor }), ...setUp.faults({ testudo, monitor })];
@@ -74,13 +86,14 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     try {
       for (const [index, which] of [alone, faults].entries()) {
         const endsMs = part(index === 0 ? KILLS_ALONE_SHARE : 1);
-        const { seed, signal } = options;
-        courses.push(
-          await runSchedule({ faults: which, monitor, seed: seed + index, endsMs, signal, now, isShort, log }),
-        );
+        const seed = options.seed + index;
+        const { signal } = ending;
+        courses.push(await runSchedule({ faults: which, monitor, seed, endsMs, signal, now, isShort, log }));
       }
     } catch (error) {
       problems.push(messageOf(error));
+    } finally {
+      clearInterval(watch);
     }
     await sleep(isShort ? LAST_CALM_SHORT_MS : LAST_CALM_MS);
     await load.stop();
@@ -91,9 +104,10 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     const recoveriesMs = courses.flatMap((course) => course.recoveriesMs);
     const violations = findViolations(ledger.exchanges, { verifyMax: VERIFY_MAX });
     const { description, isSafe, skipped } = setUp;
-    const { exchanges, duties } = ledger;
+    const { exchanges, duties, suspicion } = ledger;
     const evidence: Evidence = { exchanges, duties, periods, injected };
-    return { ...evidence, name, description, isSafe, recoveriesMs, violations, skipped, problems, elapsedMs: now() };
+    const verdict = { violations, suspicion, problems, recoveriesMs, elapsedMs: now() };
+    return { ...evidence, ...verdict, name, description, isSafe, skipped };
   } finally {
     await bed.close();
     await setUp.close();

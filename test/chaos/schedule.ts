@@ -86,7 +86,8 @@ export const runSchedule = async (options: ScheduleOptions): Promise<Course> => 
       await inject(overlapping, async () => undefined);
     });
     const undoneMs = now();
-    if (!(await monitor.untilUsable({ timeoutMs: RECOVERY_MS }))) {
+    if (!(await monitor.untilUsable({ timeoutMs: RECOVERY_MS, signal }))) {
+      if (signal.aborted) break;
       throw new Error(`no signature was possible within ${RECOVERY_MS} ms after: ${fault.kind}`);
     }
     recoveriesMs.push({ kind: fault.kind, ms: now() - undoneMs });

@@ -116,7 +116,7 @@ describe("commands that cannot be carried out", () => {
     [["stop-at", "--epoch", "soon"], /epoch/],
     [["register"], /--pubkeys/],
     [["disable", "--pubkeys", "0xabcd"], /--pubkeys: expected 48/],
-    [["disable", "--pubkeys", ","], /--pubkeys: expected at least one/],
+    [["disable", "--pubkeys", ","], /--pubkeys ,: no 0x list, and cannot be read as a file/],
     [["recover", "--pubkeys", key], /unknown option/],
     [["enable", "--operator-key", "/no/such/file"], /expected an Ed25519 private key in PEM/],
   ])("%j is wrong usage", async (args, text) => {
@@ -256,6 +256,7 @@ describe("a store that loses data under a running pool", () => {
     "%s: refused with the reason everywhere, until `slashing recover` raises all above what may be lost",
     async (name, lose) => {
       const [lost, other] = [freshKey(), freshKey()];
+      await done(ONE_KEY, "enable", "--pubkeys", lost); // there were signed commands before
       const before = epochNow();
       await signVerified(testudo.url, lost, vote(before - 1, before));
       await signVerified(testudo.url, other, vote(before - 1, before));

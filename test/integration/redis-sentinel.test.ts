@@ -94,6 +94,22 @@ it("a replica that is down, and that nobody counts, is refused: it may be promot
   );
 });
 
+it("Sentinels that want to know who asks are told, and need two permissions", async () => {
+  const { group, sentinel } = await start(1);
+  const word = [">open sesame", "resetchannels", "-@all"];
+  for (const server of [group.primary, ...group.replicas]) {
+    await server.command("ACL", "SETUSER", "signer", "on", ...word, "~test:*", "+info", "+config|get", "+eval", "+get");
+  }
+  const allowed = ["+sentinel|get-master-addr-by-name", "+sentinel|replicas"];
+  expect(await sentinel.command("ACL", "SETUSER", "signer", "on", ...word, ...allowed)).toBe("+OK\r\n");
+  await sentinel.command("ACL", "SETUSER", "default", "off");
+  const sentinels = { addresses: [sentinel.address], masterName: MASTER_NAME };
+  const connect = { sentinels, nodes: nodesOf(group), username: "signer", password: "open sesame" };
+  const store = createRedisStore({ connect, keyPrefix: "test", durability: "replicated:1" });
+  cleanups.push(() => store.close());
+  expect(await store.ready(5_000)).toEqual({ ok: true });
+});
+
 it("a Sentinel that knows no such primary says so", async () => {
   const { group, sentinel } = await start(1);
   const connect = { sentinels: { addresses: [sentinel.address], masterName: "other" }, nodes: nodesOf(group) };

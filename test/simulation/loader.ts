@@ -49,7 +49,7 @@ export const prepareLoading = (mutant: Mutant | undefined): Loaded => {
       if (file === undefined) return loaded;
       let source = String(loaded.source);
       if (mutant?.file === file) {
-        source = replaceOnce(source, mutant);
+        source = mutate(source, mutant);
         due.delete(mutant.name);
       }
       return Object.hasOwn(REPLACED_IMPORTS, file) ? { ...loaded, source: TIMERS + source } : { ...loaded, source };
@@ -68,7 +68,8 @@ const pathOf = (url: string | undefined): string | undefined =>
     ? fileURLToPath(url).slice(fileURLToPath(ROOT).length)
     : undefined;
 
-const replaceOnce = (source: string, mutant: Mutant): string => {
+/** Puts a mutant into the text of its file. @throws Error when its piece is not there exactly once */
+export const mutate = (source: string, mutant: Mutant): string => {
   const parts = source.split(mutant.find);
   if (parts.length !== 2) {
     throw new Error(

@@ -88,7 +88,7 @@ const printTraces = async (
 };
 
 const runMutants = async (seeds: number, threads: number): Promise<number> => {
-  const kills = await killMutants({ seeds, threads });
+  const kills = await killMutants(MUTANTS, { seeds, threads });
   for (const { mutant, seed, violation } of kills) {
     const found = seed === undefined ? `SURVIVED ${seeds} seeds` : `seed ${seed}: ${violation}`;
     process.stdout.write(`${mutant.name.padEnd(34)} ${mutant.scenario.padEnd(18)} ${found}\n`);

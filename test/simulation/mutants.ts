@@ -33,7 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "release-on-unknown-outcome",
     file: GUARD,
-    find: 'throw new SignerError("unknown_outcome", `the slashing store did not answer: ${result.detail}`);',
+    find: `throw new SignerError("unknown_outcome", \`the slashing store did not answer: \${result.detail}\`);`,
     replace: "return true;",
     scenario: "class-1",
   },
@@ -63,7 +63,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "overwrite-of-unverifiable-record",
     file: GUARD,
-    find: "      : suspect(`the record of ${toHex(pubkey)} cannot be verified: ${decoded.reason}`);",
+    find: `      : suspect(\`the record of \${toHex(pubkey)} cannot be verified: \${decoded.reason}\`);`,
     replace: "      : EMPTY_STATE;",
     scenario: "class-2",
   },

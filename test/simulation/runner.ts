@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import type { FailingSeed, Job, JobResult, WorkerSetup } from "./messages.ts";
-import { MUTANTS, type Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutants.ts";
 import type { Scenario } from "./plan.ts";
 import { addStats, createStats, type Stats } from "./stats.ts";
 
@@ -48,9 +48,13 @@ export const runCampaign = async (options: CampaignOptions): Promise<ScenarioRes
   let done = 0;
   const work = async (): Promise<void> => {
     await using thread = openThread({ mutantName: options.mutantName });
-    for (let job = jobs[next++]; job !== undefined; job = jobs[next++]) {
-      const { result, ...range } = job;
-      const found = await thread.run({ kind: "run", scenario: result.scenario, stopAtFailure: false, ...range });
+    for (let task = jobs[next++]; task !== undefined; task = jobs[next++]) {
+      const { result, ...range } = task;
+      const job = { kind: "run", scenario: result.scenario, stopAtFailure: false, ...range } as const;
+      const found = await thread.run(job).catch((error: unknown) => {
+        next = jobs.length; // the other threads stop, too
+        throw error;
+      });
       addStats(result.stats, found.stats);
       result.failing.push(...found.failing);
       result.digest ^= Math.imul(found.digest, 2 * range.firstSeed + 1); // in any order of the threads
@@ -81,9 +85,12 @@ export interface Kill {
 }
 
 /** Looks for the first seed that finds each mutant. */
-export const killMutants = async (options: { readonly seeds: number; readonly threads: number }): Promise<Kill[]> => {
+export const killMutants = async (
+  mutants: readonly Mutant[],
+  options: { readonly seeds: number; readonly threads: number },
+): Promise<Kill[]> => {
   const kills: Kill[] = [];
-  const waiting = [...MUTANTS];
+  const waiting = [...mutants];
   const work = async (): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
       await using thread = openThread({ mutantName: mutant.name });
@@ -99,7 +106,7 @@ export const killMutants = async (options: { readonly seeds: number; readonly th
     }
   };
   await Promise.all(Array.from({ length: options.threads }, work));
-  return kills.sort((a, b) => MUTANTS.indexOf(a.mutant) - MUTANTS.indexOf(b.mutant));
+  return kills.sort((a, b) => mutants.indexOf(a.mutant) - mutants.indexOf(b.mutant));
 };
 
 interface Thread extends AsyncDisposable {

@@ -33,17 +33,21 @@ export const createStoreClient = (world: World, owner: StoreClientOwner): Slashi
   const delay = (place: string, late: boolean): number =>
     late ? noise.longMs(place, LATE_MS_MAX) : noise.delayMs(place);
 
-  /** Starts one call: it settles by `settle`, by the deadline or by a cut, whichever is first, and never after a crash. */
-  const begin = <Result>(resolve: (result: Result) => void, unknown: Result): ((result: Result) => void) => {
+  /**
+   * Starts one call: it settles by `settle`, by the deadline or by a cut, whichever is first, and never after a crash.
+   * `settle` says whether the enclave has heard it.
+   */
+  const begin = <Result>(resolve: (result: Result) => void, unknown: Result): ((result: Result) => boolean) => {
     let settled = false;
-    const settle = (result: Result): void => {
-      if (settled) return;
+    const settle = (result: Result): boolean => {
+      if (settled) return false;
       settled = true;
       clock.cancel(timer);
       world.storeCalls.delete(cut);
       if (owner.alive) resolve(result);
+      return owner.alive;
     };
-    const cut = (): void => settle(unknown);
+    const cut = (): void => void settle(unknown);
     const timer = clock.after(DEADLINE_MS, cut);
     world.storeCalls.add(cut);
     return settle;
@@ -79,9 +83,9 @@ export const createStoreClient = (world: World, owner: StoreClientOwner): Slashi
       const reply = (result: CompareAndSetResult): void => {
         world.tell(() => `store → ${owner.name}: ${describeResult(world, key, result)} (${key.name})`);
         answer(place, () => {
+          if (!settle(result)) return;
           if (result.kind === "stored") owner.heard(key, next, true);
           if (result.kind === "conflict" && result.actual) owner.heard(key, result.actual, false);
-          settle(result);
           if (result.kind === "conflict") expectSuspicion(world, owner, key);
         });
       };
@@ -114,10 +118,10 @@ export const createStoreClient = (world: World, owner: StoreClientOwner): Slashi
           return onFork === undefined ? world.store.get(name) : onFork.get(name);
         });
         answer(place, () => {
+          if (!settle(values)) return;
           for (const [index, record] of values.entries()) {
             if (record !== undefined) owner.heard(world.keyOf(keys[index] as Uint8Array), record, false);
           }
-          settle(values);
         });
       });
     });

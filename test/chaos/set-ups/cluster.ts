@@ -49,6 +49,8 @@ export const openCluster = async (): Promise<SetUp> => {
           const found = await primaries();
           return found.length === 0 ? undefined : random.pick(found).server;
         },
+        // Shorter than a promotion takes: a primary that wakes up replaced acknowledges what waited, and loses it.
+        stopMs: [200, NODE_TIMEOUT_MS / 2],
       }),
       ...networkFaults({ monitor, proxies: () => nodes.map(({ proxy }) => proxy) }),
     ],

@@ -36,11 +36,14 @@ export const serverFaults = ({
   monitor,
   name,
   pick,
+  stopMs = [200, 4_000],
 }: {
   readonly monitor: Monitor;
   readonly name: string;
   /** The server to break now; undefined: none can be. */
   readonly pick: () => Promise<RedisServer | undefined>;
+  /** How long it is frozen. */
+  readonly stopMs?: readonly [min: number, max: number];
 }): Fault[] => {
   /** A server that is broken already is left alone. */
   const broken = new Set<RedisServer>();
@@ -69,11 +72,7 @@ export const serverFaults = ({
     },
   });
   return [
-    fault("kill -9", [200, 2_500], [(server) => server.kill(), (server) => server.start()]),
-    fault(
-      "SIGSTOP",
-      [200, 4_000],
-      [async (server) => server.signal("SIGSTOP"), async (server) => server.signal("SIGCONT")],
-    ),
+    fault("kill -9", [200, 6_000], [(server) => server.kill(), (server) => server.start()]),
+    fault("SIGSTOP", stopMs, [async (server) => server.signal("SIGSTOP"), async (server) => server.signal("SIGCONT")]),
   ];
 };

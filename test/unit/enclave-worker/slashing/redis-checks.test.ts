@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { checkPrimary, SETTING_NAMES, type ServerReplies } from "#enclave/slashing/redis-checks.ts";
+import {
+  checkManaged,
+  checkPrimary,
+  checkReplica,
+  fullSyncsOf,
+  replicasOf,
+  SETTING_NAMES,
+  type ServerReplies,
+} from "#enclave/slashing/redis-checks.ts";
 
 const lines = (fields: Record<string, string>): string =>
   ["# Section", ...Object.entries(fields).map(([name, value]) => `${name}:${value}`), ""].join("\r\n");
@@ -76,5 +84,117 @@ describe("checkPrimary", () => {
     expect(durability).toMatchObject({
       reason: expect.stringContaining("redis-cli -h 10.0.0.7 -p 6380 REPLICAOF NO ONE"),
     });
+  });
+});
+
+describe("a primary with counted replicas", () => {
+  const online = (port: number, state = "online"): string => `ip=10.0.0.7,port=${port},state=${state},offset=9,lag=0`;
+  const pair = { connected_slaves: "2", slave0: online(1), slave1: online(2) };
+  const judge = (replication: object, replicas = 2) => {
+    const durability = checkPrimary(replies({ replication }), { first: true, replicas });
+    return durability.ok ? "ok" : durability.reason;
+  };
+
+  it("is durable with exactly as many as are counted, all of them online", () => {
+    expect(judge(pair)).toBe("ok");
+    expect(replicasOf(replies({ replication: pair }).replication)).toEqual([
+      { host: "10.0.0.7", port: 1 },
+      { host: "10.0.0.7", port: 2 },
+    ]);
+  });
+
+  it.each([
+    ["one too few", pair, 3, /expected 3, got 2; wait, or bring the missing replica back/],
+    ["one too many", pair, 1, /expected 1, got 2; mend with: redis-cli -h 10.0.0.7 -p 1 .*or .*replicated:2/],
+    [
+      "one that has not all yet",
+      { ...pair, slave1: online(2, "wait_bgsave") },
+      2,
+      /slave1: expected online, got wait_/,
+    ],
+    ["one that is not listed", { connected_slaves: "2", slave0: online(1) }, 2, /slave1: expected online, got nothing/],
+    ["no number", { ...pair, connected_slaves: "" }, 2, /expected 2/],
+  ])("is refused with %s", (_, replication, replicas, reason) => {
+    expect(judge(replication, replicas)).toMatch(reason);
+  });
+
+  it("is refused as a server of a cluster", () => {
+    const inCluster = { ...replies({}), cluster: lines({ cluster_enabled: "1" }) };
+    expect(checkPrimary(inCluster, { first: false, replicas: 0 })).toMatchObject({
+      reason: expect.stringContaining("redis+cluster://"),
+    });
+    const alone = { ...replies({}), cluster: lines({ cluster_enabled: "0" }) };
+    expect(checkPrimary(alone, { first: false, replicas: 0 })).toEqual({ ok: true });
+  });
+
+  it("tells when it has sent a whole copy of its data", () => {
+    expect(fullSyncsOf(lines({ sync_full: "3" }))).toBe("3");
+    expect(fullSyncsOf("")).toBe("");
+  });
+});
+
+describe("a replica", () => {
+  const FOLLOWS = { role: "slave", master_link_status: "up", slave_read_only: "1", connected_slaves: "0" };
+  const address = { host: "10.0.0.7", port: 6380 };
+  const judge = (change: Parameters<typeof replies>[0], first = true) => {
+    const durability = checkReplica(replies({ ...change, replication: { ...FOLLOWS, ...change.replication } }), {
+      address,
+      first,
+    });
+    return durability.ok ? "ok" : durability.reason;
+  };
+
+  it("that follows and fsyncs is counted", () => {
+    expect(judge({})).toBe("ok");
+    expect(judge({ persistence: { aof_rewrite_in_progress: "1" } }, false)).toBe("ok");
+  });
+
+  it.each([
+    [
+      { settings: { appendfsync: "everysec" } },
+      /appendfsync: expected always.*redis-cli -h 10.0.0.7 -p 6380 CONFIG SET/,
+    ],
+    [{ settings: { "maxmemory-policy": "allkeys-lru" } }, /maxmemory-policy/],
+    [{ replication: { role: "master" } }, /role: expected slave/],
+    [{ replication: { master_link_status: "down" } }, /master_link_status/],
+    [{ replication: { slave_read_only: "0" } }, /CONFIG SET replica-read-only yes/],
+    [{ replication: { connected_slaves: "1" } }, /connected_slaves: expected 0, got 1/],
+    [{ persistence: { aof_enabled: "0" } }, /-p 6380 CONFIG SET appendonly yes/],
+    [{ persistence: { loading: "1" } }, /loading/],
+    [{ persistence: { aof_rewrite_in_progress: "1" } }, /aof_rewrite_in_progress/],
+  ])("with %j is not", (change, reason) => {
+    expect(judge(change)).toMatch(reason);
+    expect(judge(change)).toContain("redis: replica 10.0.0.7:6380: ");
+  });
+});
+
+describe("a managed service", () => {
+  const GOOD = {
+    replication: lines({ role: "master", connected_slaves: "2" }),
+    persistence: lines({ loading: "0" }),
+    cluster: lines({ cluster_enabled: "1" }),
+    memory: lines({ maxmemory_policy: "noeviction" }),
+    clusterState: lines({ cluster_state: "ok" }),
+  };
+  const { clusterState: _, ...ALONE } = GOOD;
+
+  it("is believed, with replicas of its own and without CONFIG", () => {
+    expect(checkManaged(GOOD)).toEqual({ ok: true });
+    expect(checkManaged({ ...GOOD, memory: "" })).toEqual({ ok: true });
+    expect(checkManaged({ ...ALONE, cluster: lines({ cluster_enabled: "0" }) })).toEqual({ ok: true });
+  });
+
+  it.each([
+    [{ replication: lines({ role: "slave" }) }, /role: expected master/],
+    [{ persistence: lines({ loading: "1" }) }, /loading/],
+    [{ memory: lines({ maxmemory_policy: "volatile-lru" }) }, /noeviction, got volatile-lru/],
+    [{ clusterState: lines({ cluster_state: "fail" }) }, /cluster_state: expected ok, got fail/],
+  ])("is not with %j", (change, reason) => {
+    const durability = checkManaged({ ...GOOD, ...change });
+    expect(durability.ok ? "ok" : durability.reason).toMatch(reason);
+  });
+
+  it("is not spoken to as one server when it is a cluster", () => {
+    expect(checkManaged(ALONE)).toMatchObject({ reason: expect.stringContaining("redis+cluster://") });
   });
 });
