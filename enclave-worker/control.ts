@@ -180,7 +180,6 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
       return new Uint8Array();
     },
     status: () => {
-      enclave?.protection.refreshHealth();
       const { problem, genesisValidatorsRoot, initialised, commandSequence } = enclave?.protection ?? NO_PROTECTION;
       return encodeStatus({
         phase: phase.current,

@@ -55,6 +55,9 @@ export interface EnclaveModules {
 /** Keystores opened at the same time: scrypt takes 256 MiB each, and the pool-manager spreads them over enclaves. */
 const KEYSTORE_THREADS = 1;
 
+/** Pause between two looks at the slashing store and its marker. */
+const LOOK_MS = 1_000;
+
 /** Builds everything; throws before any thread is started when this process runs with another preset. */
 export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets, modules: EnclaveModules): Enclave => {
   assertPreset(config.network);
@@ -92,6 +95,8 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
       lastSignableEpoch: () => lastEpochToSign({ clockBoundEpochs, network, wallClock }),
     },
   );
+  // Its own clock, not the parent's polling: a parent that does not ask must not keep a suspicion from this enclave.
+  const looking = setInterval(() => protection.refreshHealth(), LOOK_MS);
   return {
     keys,
     opener,
@@ -101,6 +106,7 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
     sealingKey: secrets.sealingKey,
     selfTest: () => selfTest(keys, engine),
     close: async () => {
+      clearInterval(looking);
       await Promise.allSettled([engine.close(), opener.close(), store.close()]);
       arena.eraseAll();
     },

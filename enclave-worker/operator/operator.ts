@@ -38,7 +38,7 @@ export interface OperatorModules {
   readonly lastSignableEpoch: () => number | undefined;
 }
 
-/** Every enclave looks at the marker once a second (`pool-manager/member.ts`): three looks and a stall. */
+/** Every enclave looks at the marker once a second (`../enclave.ts`): three looks and a stall. */
 const SEEN_BY_ALL_MS = 5_000;
 
 /** Makes the desk of one installation. */
@@ -108,7 +108,9 @@ export const createOperator = (
     }
     if (command.command === "rotate-mac") {
       workshop.writeUnder(command.epoch);
-      await replaceMarker(workshop, await workshop.marker.find(), marker);
+      const now = await workshop.marker.find();
+      if (now.kind !== "ok") throw new SignerError("store_suspect", "the store's marker is not what it was");
+      await replaceMarker(workshop, now, now.marker);
     }
     const report = await rewrite(command, workshop, await subjects(command, workshop));
     await workshop.adopt(marker, { trust: false });
@@ -129,7 +131,9 @@ export const createOperator = (
     await sleep(options.seenByAllMs ?? SEEN_BY_ALL_MS);
     const report = await rewrite(command, workshop, await subjects(command, workshop));
     if (report.failures.length > 0) return report; // the store stays suspect
-    const trusted = { ...suspended.marker, commandSequence: command.sequence, suspectSinceUnixSeconds: 0 };
+    const { sequence } = command;
+    const ended = { commandSequence: sequence, recoverySequence: sequence, suspectSinceUnixSeconds: 0 };
+    const trusted = { ...suspended.marker, ...ended };
     // In place of the very marker of the suspension: data that was lost again meanwhile took that one with it.
     await replaceMarker(workshop, suspended, trusted);
     await workshop.adopt(trusted, { trust: true });
@@ -154,7 +158,10 @@ export const createOperator = (
     await replaceMarker(workshop, found, suspect);
     const written = await workshop.marker.find();
     if (written.kind === "ok" && written.marker.suspectSinceUnixSeconds > 0) {
-      if (written.marker.commandSequence === suspect.commandSequence) return written;
+      if (written.marker.commandSequence === suspect.commandSequence) {
+        await workshop.look(); // this enclave signs nothing slashable from now on, either
+        return written;
+      }
     }
     throw new SignerError("unavailable", "the store's marker changed meanwhile, run the command again");
   };

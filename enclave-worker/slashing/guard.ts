@@ -52,7 +52,7 @@ export interface Guard {
   track(keys: readonly GuardedKey[]): Promise<void>;
   /** Forgets a key that was unloaded. */
   forget(pubkey: Uint8Array): void;
-  /** Reads all kept records again. `trust` takes a suspicion back, after a recovery. */
+  /** Reads all kept records again. `trust` takes a suspicion back, after a recovery, unless they contradict again. */
   refresh(options: { trust: boolean }): Promise<void>;
   /** The newest state this enclave has seen of a validator. */
   seen(pubkey: Uint8Array): SlashingState | undefined;
@@ -220,7 +220,8 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     }
   };
 
-  const refreshPage = async (page: readonly { pubkey: Uint8Array; record: Uint8Array }[]): Promise<void> => {
+  /** Reads a page again; false when the store contradicts what was seen. */
+  const refreshPage = async (page: readonly { pubkey: Uint8Array; record: Uint8Array }[]): Promise<boolean> => {
     const records = await store.getMany(page.map(({ pubkey }) => pubkey));
     const refreshed = page.map(({ pubkey, record }, index) =>
       inTurn(toHex(pubkey), async () => {
@@ -229,9 +230,13 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
         if (kept !== undefined && bytesEqual(kept, record)) absorb(pubkey, records[index]);
       }),
     );
+    let sound = true;
     for (const result of await Promise.allSettled(refreshed)) {
-      if (result.status === "rejected" && toSignerError(result.reason).code !== "store_suspect") throw result.reason;
+      if (result.status === "fulfilled") continue;
+      if (toSignerError(result.reason).code !== "store_suspect") throw result.reason;
+      sound = false;
     }
+    return sound;
   };
 
   return {
@@ -253,10 +258,11 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     forget: (pubkey) => floor.delete(pubkey),
     refresh: async ({ trust }) => {
       const kept = [...floor.entries()];
+      let sound = true;
       for (let start = 0; start < kept.length; start += PAGE_ENTRIES_MAX) {
-        await refreshPage(kept.slice(start, start + PAGE_ENTRIES_MAX));
+        if (!(await refreshPage(kept.slice(start, start + PAGE_ENTRIES_MAX)))) sound = false;
       }
-      if (trust) problem = undefined;
+      if (trust && sound) problem = undefined;
     },
     seen: (pubkey) => {
       const record = floor.record(pubkey);

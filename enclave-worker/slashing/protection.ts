@@ -69,6 +69,8 @@ export interface Workshop {
   readonly sequence: number;
   /** Makes another accepted key the writing one. @throws SignerError `bad_request` when it is not accepted */
   writeUnder(macKeyId: number): void;
+  /** Looks at the marker at once, as every enclave does once a second. */
+  look(): Promise<void>;
   /** Takes over what a command has written; `trust` ends a suspicion. */
   adopt(marker: Marker, options: { trust: boolean }): Promise<void>;
 }
@@ -102,6 +104,14 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
   /** Why the store does not answer as it should, at the last look. */
   let unhealthy: string | undefined;
   let looking = false;
+  let isActivated = false;
+  /** One look, activation or command at a time: an old marker must not be judged after a newer one. */
+  let line: Promise<unknown> = Promise.resolve();
+  const inLine = <T>(task: () => Promise<T>): Promise<T> => {
+    const turn = line.then(task);
+    line = turn.catch(() => undefined);
+    return turn;
+  };
 
   const refuse = (reason: string): void => {
     if (refused !== reason) modules.onSuspect(reason);
@@ -154,21 +164,45 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     commandSequence = marker.commandSequence;
   };
 
-  const start = async (found: FoundMarker): Promise<void> => {
+  /** Takes over what a verified marker says: the chain, a suspicion, the end of one, an operator's command. */
+  const settle = async (marker: Marker): Promise<void> => {
+    const suspect = marker.suspectSinceUnixSeconds > 0;
+    const isFirst = chain === undefined;
+    // Only a recovery ends a suspicion, and the marker proves it: one that merely comes back does not.
+    const trust = !suspect && marker.recoverySequence > commandSequence;
+    if (chain === undefined) await adoptChain(marker);
+    else if (marker.commandSequence < commandSequence) refuse(ROLLED_BACK);
+    else if (marker.commandSequence > commandSequence) await adopt(marker, { trust });
+    if (isFirst && trust) refused = undefined;
+    if ((chain?.guard.problem ?? refused) !== undefined && !suspect) await keeper.raiseSuspicion();
+  };
+
+  const lookAtMarker = async (): Promise<void> => {
+    const found = await keeper.find();
+    if (found.kind === "absent" && options.initialise && chain === undefined) return; // nothing was signed yet
     const marker = judge(found);
-    if (marker === undefined) return;
-    await adoptChain(marker);
-    if (marker.suspectSinceUnixSeconds === 0) refused = undefined;
+    if (marker !== undefined) await settle(marker);
   };
 
   const readMarker = async (): Promise<void> => {
     const found = await keeper.find();
-    if (found.kind !== "absent" || !options.initialise) return start(found);
-    if (options.genesisValidatorsRoot === undefined) mayPin = true;
-    else await start(await keeper.create(options.genesisValidatorsRoot));
+    if (found.kind === "absent" && options.initialise && chain === undefined) {
+      if (options.genesisValidatorsRoot === undefined) mayPin = true;
+      else await create(options.genesisValidatorsRoot);
+    } else {
+      const marker = judge(found);
+      if (marker !== undefined) await settle(marker);
+    }
   };
 
-  const pin = async (root: Uint8Array): Promise<void> => start(await keeper.create(root));
+  const create = async (root: Uint8Array): Promise<void> => {
+    const marker = judge(await keeper.create(root));
+    if (marker !== undefined) await settle(marker);
+  };
+
+  const trackAll = async (wanted: readonly GuardedKey[]): Promise<void> => {
+    await chain?.guard.track(wanted);
+  };
 
   const waitUntilDurable = async (): Promise<void> => {
     const patienceMs = modules.now() + DURABLE_WITHIN_MS;
@@ -184,29 +218,18 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
   const adopt = async (marker: Marker, { trust }: { trust: boolean }): Promise<void> => {
     if (chain === undefined) await adoptChain(marker);
     else {
-      if (trust) refused = undefined;
       await chain.guard.refresh({ trust });
       await chain.guard.track([...keys.values()]);
     }
     commandSequence = Math.max(commandSequence, marker.commandSequence);
-    if (trust) refused = undefined;
-  };
-
-  /** The marker again: what other enclaves found, and what operators did meanwhile. */
-  const lookAtMarker = async (): Promise<void> => {
-    const marker = judge(await keeper.find());
-    if (marker === undefined || chain === undefined) return;
-    const suspect = marker.suspectSinceUnixSeconds > 0;
-    // Only a signed command can have ended a suspicion: the sequence tells.
-    if (marker.commandSequence > commandSequence) await adopt(marker, { trust: !suspect && refused !== undefined });
-    else if (chain.guard.problem !== undefined && !suspect) await keeper.raiseSuspicion();
+    if (trust && chain?.guard.problem === undefined) refused = undefined;
   };
 
   const look = async (): Promise<void> => {
     try {
       const durability = await store.durability();
       unhealthy = durability.ok ? undefined : `slashing store: ${durability.reason}`;
-      if (durability.ok && chain !== undefined) await lookAtMarker();
+      if (durability.ok && isActivated) await inLine(lookAtMarker);
     } catch (error) {
       unhealthy = `slashing store: ${error instanceof SignerError ? error.detail : "unexpected failure"}`;
     } finally {
@@ -218,12 +241,13 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     activate: async (wanted) => {
       for (const key of wanted) keys.set(toHex(key.pubkey), key);
       await waitUntilDurable();
-      if (chain !== undefined) return chain.guard.track(wanted);
-      await readMarker();
+      isActivated = true;
+      if (chain === undefined) await inLine(readMarker);
+      await trackAll(wanted); // a pinning may have been first, without these
     },
     isOwnChain: async (root) => {
       if (chain === undefined && mayPin) {
-        pinning ??= pin(root).finally(() => (pinning = undefined));
+        pinning ??= inLine(() => create(root)).finally(() => (pinning = undefined));
         await pinning;
       }
       const own = chain?.root ?? options.genesisValidatorsRoot;
@@ -247,9 +271,10 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
       void look();
     },
     refresh: async () => {
-      if (chain === undefined) return readMarker();
-      await chain.guard.refresh({ trust: false });
-      await lookAtMarker();
+      await inLine(async () => {
+        await chain?.guard.refresh({ trust: false });
+        await lookAtMarker();
+      });
     },
     acceptMacKeys: (accepted) => {
       const { writingKeyId } = macKeys;
@@ -259,7 +284,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     workshop: () => {
       const root = chain?.root ?? options.genesisValidatorsRoot;
       if (root === undefined)
-        throw new SignerError("bad_request", "the chain is not known yet: nothing was signed here");
+        throw new SignerError("bad_request", "the chain is not known: start Testudo with --genesis-validators-root");
       return {
         marker: keeper,
         codec: chain?.codec ?? codecOf(root),
@@ -268,7 +293,8 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
         pubkeys: () => [...keys.values()].map((key) => key.pubkey),
         sequence: commandSequence,
         writeUnder,
-        adopt,
+        look: () => inLine(lookAtMarker),
+        adopt: (marker, how) => inLine(() => adopt(marker, how)),
       };
     },
     get genesisValidatorsRoot() {
@@ -287,6 +313,10 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
 const LOST =
   "marker: the slashing store is empty, but this data folder has used it before: its data was lost. Run " +
   "`testudo slashing recover`, see docs/slashing-protection.md";
+
+/** The marker is an older one than this enclave has seen. */
+const ROLLED_BACK =
+  "marker: the slashing store was rolled back: find out what happened to it, then run `testudo slashing recover`";
 
 const suspectText = ({ suspectSinceUnixSeconds }: Marker): string =>
   `the slashing store is suspect since ${new Date(suspectSinceUnixSeconds * 1000).toISOString()}: find out what happened ` +

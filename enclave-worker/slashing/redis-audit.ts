@@ -1,10 +1,12 @@
 /**
  * The durability level of one connection: what is asked of the server (and of its replicas) at each check, and what
- * proves each flush of writes. The judgements themselves are in `redis-checks.ts`.
+ * proves each flush. The judgements themselves are in `redis-checks.ts`.
  *
- * At `replicated:N` each flush ends with `WAIT N` on the connection that wrote: it counts the replicas that have taken
- * everything written on this connection. A replica with `appendfsync always` has flushed by then: it sends its
- * acknowledgement, like every reply, after the flush of the same turn of its event loop (`beforeSleep`, server.c). And
+ * At `replicated:N` each flush ends with a small write, the fence, and `WAIT N` on the same connection: it counts the
+ * replicas that have taken everything up to this connection's last write, which is the fence. So not only the flush's
+ * writes are proved, but also all that it read: without the fence, a record that another connection wrote and no replica
+ * has yet could be read, lost in a failover, and then be missed as if a durable one were gone. A replica with `appendfsync always` has flushed by then: it sends its
+ * acknowledgement, like every reply, after the fsync of the same turn of its event loop (`beforeSleep`, server.c). And
  * the flush asks once more which replicas there are, because `WAIT` counts any: one that was attached or exchanged since
  * the check might acknowledge in the place of one that is promoted later.
  */
@@ -30,9 +32,9 @@ export type Ask = (questions: readonly RedisWords[]) => Promise<readonly unknown
 export interface Audit {
   /** Asks and judges. Rejects as `ask` does. */
   check(ask: Ask, options: { readonly first: boolean }): Promise<Durability>;
-  /** Sent behind the writes of each flush; none where the writes' own replies are proof. */
+  /** Sent behind the commands of each flush; none where their own replies are proof. */
   readonly proof: readonly RedisWords[];
-  /** Why those writes are not durable; undefined when they are. */
+  /** Why what was written and read is not durable; undefined when it is. */
   judgeProof(replies: readonly unknown[]): string | undefined;
 }
 
@@ -43,6 +45,8 @@ export interface AuditOptions {
   readonly isCluster: boolean;
   /** Time that `WAIT` may take: less than a flush has. */
   readonly waitMs: number;
+  /** Name of the key that the fence writes; it holds nothing of use. */
+  readonly fenceKey: string;
   /** Asks a replica on a connection of its own. Rejects when its address is not one that may be reached. */
   readonly askReplica: (address: RedisAddress, questions: readonly RedisWords[]) => Promise<readonly unknown[]>;
 }
@@ -85,7 +89,7 @@ const aofAudit = (): Audit => ({
   judgeProof: () => undefined,
 });
 
-const replicatedAudit = (replicas: number, { waitMs, askReplica }: AuditOptions): Audit => {
+const replicatedAudit = (replicas: number, { waitMs, fenceKey, askReplica }: AuditOptions): Audit => {
   /** As of the last check that passed. */
   let names = "";
   let fullSyncs: string | undefined;
@@ -115,10 +119,11 @@ const replicatedAudit = (replicas: number, { waitMs, askReplica }: AuditOptions)
       return { ok: true };
     },
     proof: [
+      ["set", fenceKey, ""],
       ["wait", replicas, waitMs],
       ["info", "replication"],
     ],
-    judgeProof: ([acknowledged, replication]) => {
+    judgeProof: ([, acknowledged, replication]) => {
       if (acknowledged !== replicas) {
         return `WAIT: expected ${replicas} replicas to acknowledge within ${waitMs} ms, got ${String(acknowledged)}`;
       }

@@ -117,6 +117,7 @@ const linkTo = (
     durability,
     isCluster: cluster !== undefined,
     waitMs: Math.ceil(deadlineMs * STEP_SHARE),
+    fenceKey: `${options.keyPrefix}:fence`,
     askReplica,
   };
   return new RedisLink(

@@ -41,9 +41,13 @@ export interface LinkOptions {
   readonly random: () => number;
 }
 
-/** First and longest delay before connecting again; the delay doubles and has a jitter of half its length. */
+/**
+ * First and longest delay before connecting again; the delay doubles and has a jitter of half its length. The longest
+ * is below the two seconds within which duties are to be signed once the store is back (`test/chaos`): a few
+ * connections a second from each parent cost a server nothing.
+ */
 const RECONNECT_MS_MIN = 50;
-const RECONNECT_MS_MAX = 5_000;
+const RECONNECT_MS_MAX = 1_000;
 /** Keys of one MGET, and the hint to SCAN: about a millisecond of the server's single thread. */
 export const KEYS_PER_COMMAND_MAX = 1024;
 

@@ -2,7 +2,7 @@
  * One connection to Redis, from connecting to its end. A session never reconnects: its `ioredis` client is thrown away
  * with its socket, so no command can ever reach a second socket, whatever the library's retry settings mean.
  *
- * Commands that are submitted in one turn of the event loop go as one explicit pipeline, and behind writes goes what
+ * Commands that are submitted in one turn of the event loop go as one explicit pipeline, and behind them goes what
  * proves them durable (`redis-audit.ts`). Each flush has one deadline; when it passes, everything in it is `unknown` and
  * the session ends. Before the durability checks have passed, and while they fail, commands are refused without being
  * sent.
@@ -11,13 +11,7 @@
 import type { Redis } from "ioredis";
 import type { Durability } from "#protocol/slashing/store.ts";
 import type { Ask, Audit } from "./redis-audit.ts";
-import {
-  createClient,
-  type RedisClientOptions,
-  type RedisReply,
-  type RedisWords,
-  sendPipeline,
-} from "./redis-client.ts";
+import { createClient, type RedisClientOptions, type RedisReply, sendPipeline } from "./redis-client.ts";
 
 /** Commands of one pipeline: longer ones only grow latency (measured: 64 → 59,000/s, 512 → 52,000/s). */
 const FLUSH_COMMANDS_MAX = 512;
@@ -163,21 +157,19 @@ export class RedisSession {
     this.#flights.add(batch);
     this.#inFlight += batch.length;
     this.#events.onFlush(batch.length);
-    const { proof } = this.#options.audit;
-    const commands: RedisWords[] = batch.map(({ command }) => command);
-    const isProved = proof.length > 0 && commands.some(isWrite);
+    const commands = batch.map(({ command }) => command);
     const deadline = this.#deadline("commands");
-    const replies = await sendPipeline(this.#redis, isProved ? [...commands, ...proof] : commands);
+    const replies = await sendPipeline(this.#redis, [...commands, ...this.#options.audit.proof]);
     clearTimeout(deadline);
     this.#inFlight -= batch.length;
     // Ended meanwhile: the batch was answered then.
     if (!this.#flights.delete(batch)) return;
-    const unproved = isProved ? this.#judgeProof(replies.slice(batch.length)) : undefined;
+    const unproved = this.#judgeProof(replies.slice(batch.length));
     let failures = unproved === undefined ? 0 : 1;
-    for (const [index, { command, settle }] of batch.entries()) {
+    for (const [index, { settle }] of batch.entries()) {
       const reply = replies[index] ?? [new Error("no reply")];
       if (reply[0] != null) failures += 1;
-      settle(this.#outcome(reply, isWrite(command) ? unproved : undefined));
+      settle(this.#outcome(reply, unproved));
     }
     if (failures > 0) void this.check();
   }
@@ -256,5 +248,3 @@ export class RedisSession {
     this.#events.onEnd(reason);
   }
 }
-
-const isWrite = ([name]: RedisWords): boolean => name === "evalBuffer";

@@ -124,7 +124,7 @@ const decode = (payload: Uint8Array): ReceivedOperatorCommand => {
   const encoded = payload.subarray(0, payload.length - reader.remaining);
   const signature = needsSignature(command) ? reader.bytes(OPERATOR_SIGNATURE_BYTES, "signature").slice() : undefined;
   reader.end();
-  return { command: { command, storeId, sequence, epoch, slot, pubkeys }, encoded: encoded.slice(), signature };
+  return { command: { command, storeId, sequence, epoch, slot, pubkeys }, encoded: new Uint8Array(encoded), signature };
 };
 
 const wrong = (problem: string): SignerError => new SignerError("bad_request", `operator command: ${problem}`);

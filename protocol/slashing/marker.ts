@@ -11,8 +11,9 @@
  * |     53 |     8 | created, unix seconds                                       |
  * |     61 |     4 | sequence of the last signed operator command                |
  * |     65 |     8 | suspect since, unix seconds; 0: trusted                     |
- * |     73 |     2 | MAC key id                                                  |
- * |     75 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..74)    |
+ * |     73 |     4 | sequence of the last recovery; 0: none                      |
+ * |     77 |     2 | MAC key id                                                  |
+ * |     79 |    32 | HMAC-SHA-256("testudo-slashing-marker-v1" ‖ bytes 0..78)    |
  */
 
 import { ByteWriter, bytesEqual, ROOT_BYTES, toHex } from "../bytes.ts";
@@ -21,7 +22,7 @@ import { createMacKeyring, MAC_BYTES, type MacKeys } from "./mac.ts";
 import { STORE_ID_BYTES } from "./record.ts";
 
 /** Length of a marker in bytes. */
-export const MARKER_BYTES = 107;
+export const MARKER_BYTES = 111;
 /** Id of the one MAC key of a data folder; sealed configurations bring their own. */
 export const DEVELOPMENT_MAC_KEY_ID = 1;
 /** Configuration version of an installation without a sealed configuration. */
@@ -45,6 +46,8 @@ export interface Marker {
   readonly commandSequence: number;
   /** When an enclave found data lost or altered, unix seconds; 0: the store is trusted. Cleared by `recover` alone. */
   readonly suspectSinceUnixSeconds: number;
+  /** Sequence of the last `recover`, 0..2^32-1; 0: none. Proof to whoever refuses that the store was recovered. */
+  readonly recoverySequence: number;
 }
 
 /** The marker of a store that is initialised now. */
@@ -58,6 +61,7 @@ export const newMarker = (
   createdUnixSeconds: Math.floor(nowMs / 1000),
   commandSequence: 0,
   suspectSinceUnixSeconds: 0,
+  recoverySequence: 0,
 });
 
 /** What {@link decodeMarker} answers. Whether a verified marker is the *expected* one is {@link verifyMarker}'s matter. */
@@ -77,6 +81,7 @@ export const encodeMarker = (marker: Marker, keys: MacKeys): Uint8Array => {
   expectNumber(marker.createdUnixSeconds, Number.MAX_SAFE_INTEGER, "created");
   expectNumber(marker.commandSequence, 0xffff_ffff, "command sequence");
   expectNumber(marker.suspectSinceUnixSeconds, Number.MAX_SAFE_INTEGER, "suspect since");
+  expectNumber(marker.recoverySequence, 0xffff_ffff, "recovery sequence");
   const body = new ByteWriter()
     .u8(VERSION)
     .bytes(marker.storeId)
@@ -85,6 +90,7 @@ export const encodeMarker = (marker: Marker, keys: MacKeys): Uint8Array => {
     .u64(marker.createdUnixSeconds)
     .u32(marker.commandSequence)
     .u64(marker.suspectSinceUnixSeconds)
+    .u32(marker.recoverySequence)
     .u16(keyring.writingKeyId)
     .finish();
   return Buffer.concat([body, keyring.sign(Buffer.concat([DOMAIN, body]))]);
@@ -99,7 +105,7 @@ export const decodeMarker = (bytes: Uint8Array, keys: MacKeys): DecodedMarker =>
   const version = copy.readUInt8(0);
   if (version !== VERSION) return unverifiable(`version: expected ${VERSION}, got ${version}`);
   const body = copy.subarray(0, BODY_BYTES);
-  const macKeyId = copy.readUInt16BE(73);
+  const macKeyId = copy.readUInt16BE(77);
   const problem = createMacKeyring(keys).problem(macKeyId, Buffer.concat([DOMAIN, body]), copy.subarray(BODY_BYTES));
   if (problem !== undefined) return unverifiable(problem);
   const created = Number(copy.readBigUInt64BE(53));
@@ -113,6 +119,7 @@ export const decodeMarker = (bytes: Uint8Array, keys: MacKeys): DecodedMarker =>
     createdUnixSeconds: created,
     commandSequence: copy.readUInt32BE(61),
     suspectSinceUnixSeconds: suspectSince,
+    recoverySequence: copy.readUInt32BE(73),
   };
   return { kind: "marker", marker, macKeyId };
 };

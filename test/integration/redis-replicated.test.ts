@@ -101,15 +101,18 @@ describe("a replica that stalls", () => {
     expect(await store.compareAndSet(name, first, first)).toEqual({ kind: "stored" });
   });
 
-  it("lets reads and conflicts be answered until the next check", async () => {
+  it("hides what it lacks: nobody reads a record that a failover would lose", async () => {
     const group = await startGroup(1);
-    const store = await openReplicated(group);
+    const [writer, reader] = [await openReplicated(group), await openReplicated(group)];
     const [name, first] = [key(), value()];
-    await store.compareAndSet(name, undefined, first);
-    group.replicas[0]?.signal("SIGSTOP");
-    const [read] = await store.getMany([name]);
-    group.replicas[0]?.signal("SIGCONT");
-    expect(Buffer.from(read ?? [])).toEqual(first);
+    expect(await writer.compareAndSet(name, undefined, first)).toEqual({ kind: "stored" });
+    await group.replicas[0]?.kill();
+    expect(await writer.compareAndSet(name, first, value())).toMatchObject({ kind: "unknown" });
+    await expect(reader.getMany([name])).rejects.toMatchObject({ code: "unavailable" });
+    await group.replicas[0]?.start();
+    await expect.poll(() => reasonOf(reader), { timeout: 10_000 }).toBe("ok");
+    const [read] = await reader.getMany([name]);
+    expect(Buffer.from(read ?? [])).not.toEqual(first);
   });
 });
 

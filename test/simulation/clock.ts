@@ -21,6 +21,8 @@ export interface Clock {
   run(untilMs: number): Promise<number>;
 }
 
+/** Events of one run: a hundred times what a run has. More is a world that goes round in circles. */
+const EVENTS_MAX = 100_000;
 /** Events queued as immediates at one time. */
 const BATCH = 256;
 
@@ -46,6 +48,7 @@ export const createClock = (startMs: number): Clock => {
       if (next.run === undefined) continue;
       nowMs = next.atMs;
       ran += 1;
+      if (ran > EVENTS_MAX) throw new Error(`simulation: more than ${EVENTS_MAX} events, at ${nowMs} ms`);
       next.run();
       return true;
     }

@@ -31,8 +31,8 @@ const current = (): PresentWorld => {
   return present;
 };
 
-/** For `setTimeout`. */
-export const setTimeout = (run: () => void, delayMs: number): Timer => current().clock.after(delayMs, run);
+/** For `setTimeout`, whose shortest delay is a millisecond. */
+export const setTimeout = (run: () => void, delayMs: number): Timer => current().clock.after(Math.max(1, delayMs), run);
 
 /** For `clearTimeout`. */
 export const clearTimeout = (timer: Timer | undefined): void => {

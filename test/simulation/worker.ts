@@ -1,5 +1,6 @@
 /** A thread of the simulation: prepares the loading of production code, then runs the worlds that it is given. */
 
+import { inspect } from "node:util";
 import { parentPort, workerData } from "node:worker_threads";
 import { prepareLoading } from "./loader.ts";
 import type { FailingSeed, Job, JobResult, WorkerSetup } from "./messages.ts";
@@ -28,7 +29,9 @@ const run = async (job: Job & { kind: "run" }): Promise<JobResult> => {
   const failing: FailingSeed[] = [];
   let digest = 0;
   for (let seed = job.firstSeed; seed < job.firstSeed + job.seeds; seed += 1) {
-    const outcome = await runPlan(createPlan(seed, job.scenario));
+    const outcome = await runPlan(createPlan(seed, job.scenario)).catch((error: unknown) => {
+      throw new Error(`seed ${seed}, ${job.scenario}`, { cause: error });
+    });
     addStats(stats, outcome.stats);
     digest = (Math.imul(digest, 31) + outcome.digest) | 0;
     if (outcome.violations.length === 0) continue;
@@ -49,6 +52,6 @@ const trace = async ({ seed, scenario }: Job & { kind: "trace" }): Promise<JobRe
 parentPort?.on("message", (job: Job) => {
   const answer = (result: JobResult): void => parentPort?.postMessage(result);
   (job.kind === "run" ? run(job) : trace(job)).then(answer, (error: unknown) =>
-    answer({ kind: "broken", reason: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+    answer({ kind: "broken", reason: inspect(error) }),
   );
 });

@@ -21,6 +21,7 @@ const MARKER: Marker = {
   createdUnixSeconds: 1_700_000_000,
   commandSequence: 0,
   suspectSinceUnixSeconds: 0,
+  recoverySequence: 0,
 };
 const marker = (change: Partial<Marker> = {}, keys = MAC_KEYS) => encodeMarker({ ...MARKER, ...change }, keys);
 
@@ -393,10 +394,11 @@ describe("an unknown chain", () => {
       return result;
     };
     const pinned = made.protection.isOwnChain(ROOT);
-    await made.protection.activate(KEYS);
-    const before = made.protection.guard();
+    const activated = made.protection.activate(KEYS); // waits its turn
     answered.resolve();
     expect(await pinned).toBe(true);
+    const before = made.protection.guard();
+    await activated;
     expect(made.protection.guard()).toBe(before);
     expect(await signs(made)).toBe("signed");
   });
@@ -411,9 +413,9 @@ describe("an unknown chain", () => {
     const pinned = made.protection.isOwnChain(ROOT); // reads the first key only
     await new Promise((resolve) => setImmediate(resolve));
     store.readGate = () => Promise.resolve();
-    await made.protection.activate(more);
+    const activated = made.protection.activate(more); // waits its turn
     read.resolve();
-    await pinned;
+    await Promise.all([pinned, activated]);
     expect(await signs(made, ROOT, { pubkey: validator(2) })).toBe("signed");
     expect(await signs(made)).toBe("signed");
   });

@@ -11,6 +11,7 @@ const MARKER: Marker = {
   createdUnixSeconds: 1_800_000_000,
   commandSequence: 7,
   suspectSinceUnixSeconds: 0,
+  recoverySequence: 4,
 };
 
 const anyMarker: fc.Arbitrary<Marker> = fc.record({
@@ -20,6 +21,7 @@ const anyMarker: fc.Arbitrary<Marker> = fc.record({
   createdUnixSeconds: fc.maxSafeNat(),
   commandSequence: fc.integer({ min: 0, max: 0xffff_ffff }),
   suspectSinceUnixSeconds: fc.maxSafeNat(),
+  recoverySequence: fc.integer({ min: 0, max: 0xffff_ffff }),
 });
 
 describe("a marker", () => {
