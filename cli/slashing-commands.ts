@@ -88,7 +88,7 @@ const run = async (name: OperatorCommandName, values: CommandValues): Promise<vo
     );
     const pubkeys = values.pubkeys === undefined ? [] : readPubkeys(values.pubkeys);
     const key = needsSignature(name) ? operatorKey(values) : undefined;
-    const totals = { written: 0, unchanged: 0, failed: 0 };
+    const totals = { written: 0, unchanged: 0, blank: 0, failed: 0 };
     for (const [index, page] of pagesOf(pubkeys).entries()) {
       const made = makeCommand(name, { values, status, page, index });
       const payload = key === undefined ? made : Buffer.concat([made, sign(null, operatorMessage(made), key)]);
@@ -98,15 +98,25 @@ const run = async (name: OperatorCommandName, values: CommandValues): Promise<vo
     process.stdout.write(
       `${name}: ${totals.written} changed, ${totals.unchanged} unchanged, ${totals.failed} failed\n`,
     );
+    if (name === "recover" && totals.blank > 0) {
+      process.stderr.write(
+        `nothing was known of ${totals.blank} of them: if any was disabled or stopped, or moved to another signer, ` +
+          "`testudo slashing disable` it again before it signs\n",
+      );
+    }
     if (totals.failed > 0) process.exitCode = 1;
   } finally {
     manager.close();
   }
 };
 
-const add = (totals: { written: number; unchanged: number; failed: number }, report: OperatorReport): void => {
+const add = (
+  totals: { written: number; unchanged: number; blank: number; failed: number },
+  report: OperatorReport,
+): void => {
   totals.written += report.written;
   totals.unchanged += report.unchanged;
+  totals.blank += report.blank;
   totals.failed += report.failed;
   for (const { pubkeyHex, reason } of report.failures) process.stderr.write(`failed: ${pubkeyHex}: ${reason}\n`);
 };

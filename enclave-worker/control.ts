@@ -151,7 +151,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
     },
     operate: async (_, payload) => {
       const received = decodeOperatorCommand(payload);
-      const { written, unchanged, failures } = await configured().operator.execute(received);
+      const { written, unchanged, blank, failures } = await configured().operator.execute(received);
       modules.logger.info("operator command executed", {
         command: received.command.command,
         written,
@@ -159,7 +159,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
         failed: failures.length,
       });
       const named = failures.slice(0, OPERATOR_FAILURES_MAX);
-      return encodeOperatorReport({ written, unchanged, failed: failures.length, failures: named });
+      return encodeOperatorReport({ written, unchanged, blank, failed: failures.length, failures: named });
     },
     floors: (_, payload) => {
       const page = new ByteReader(payload, "floors").u32("page");

@@ -19,10 +19,16 @@ import { type RewriteReport, rewriteRecords } from "../slashing/rewrite.ts";
 import type { Authority } from "./authority.ts";
 import { transformOf } from "./transforms.ts";
 
+/** What a command did. */
+export interface OperatorOutcome extends RewriteReport {
+  /** Records that a recovery made of validators of which nothing was known. */
+  readonly blank: number;
+}
+
 /** The enclave's operator desk. */
 export interface Operator {
   /** @throws SignerError `bad_request` (signature, sequence, bound), `unavailable`, `unknown_outcome` */
-  execute(received: ReceivedOperatorCommand): Promise<RewriteReport>;
+  execute(received: ReceivedOperatorCommand): Promise<OperatorOutcome>;
   /** Takes what another enclave has seen, for a recovery that follows. Unverifiable entries are left out. */
   keepFloors(entries: readonly StoreEntry[]): void;
 }
@@ -51,19 +57,24 @@ export const createOperator = (
   const floors = new Map<string, SlashingState>();
   let busy = false;
 
-  const rewrite = (command: OperatorCommand, workshop: Workshop, pubkeys: readonly Uint8Array[]) =>
-    rewriteRecords(
+  const rewrite = async (command: OperatorCommand, workshop: Workshop, pubkeys: readonly Uint8Array[]) => {
+    const blank = new Set<string>();
+    const report = await rewriteRecords(
       {
         pubkeys,
         overwriteUnverifiable: command.command === "recover",
         transform: (pubkey, state) => {
           const seen = [workshop.guard?.seen(pubkey), floors.get(toHex(pubkey))].filter((each) => each !== undefined);
           const floor = seen.length === 0 ? undefined : seen.reduce(merge);
+          if (command.command === "recover" && state === undefined && floor === undefined) blank.add(toHex(pubkey));
           return transformOf(command, { slotsPerEpoch: options.slotsPerEpoch, floor })(state);
         },
       },
       { store, codec: workshop.codec },
     );
+    for (const { pubkeyHex } of report.failures) blank.delete(pubkeyHex);
+    return { ...report, blank: blank.size };
+  };
 
   /** Public keys that a command is about: those it names, or all that are in the store, seen or loaded. */
   const subjects = async (command: OperatorCommand, workshop: Workshop): Promise<Uint8Array[]> => {
@@ -89,7 +100,7 @@ export const createOperator = (
     throw new SignerError("unavailable", "the store's marker changed meanwhile, run the command again");
   };
 
-  const ordinary = async (command: OperatorCommand, workshop: Workshop): Promise<RewriteReport> => {
+  const ordinary = async (command: OperatorCommand, workshop: Workshop): Promise<OperatorOutcome> => {
     if (command.command === "register" && command.pubkeys.length === 0) {
       throw new SignerError("bad_request", "register: names the validators, it is never about all of them");
     }
@@ -117,7 +128,7 @@ export const createOperator = (
     return report;
   };
 
-  const recover = async (command: OperatorCommand, workshop: Workshop): Promise<RewriteReport> => {
+  const recover = async (command: OperatorCommand, workshop: Workshop): Promise<OperatorOutcome> => {
     const bound = modules.lastSignableEpoch();
     if (bound !== undefined && command.epoch < bound) {
       throw new SignerError("bad_request", `recover: epoch: expected at least ${bound}, got ${command.epoch}`);

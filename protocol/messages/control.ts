@@ -134,6 +134,8 @@ export interface SealedKey {
 export interface OperatorReport {
   readonly written: number;
   readonly unchanged: number;
+  /** Records made of validators of which nothing was known: a `disable` or `stop-at` of theirs is lost. */
+  readonly blank: number;
   readonly failed: number;
   /** The first {@link OPERATOR_FAILURES_MAX} of those that failed. */
   readonly failures: readonly { readonly pubkeyHex: string; readonly reason: string }[];
@@ -349,7 +351,7 @@ export const decodeOperatorReport = (payload: Uint8Array): OperatorReport => {
   const value = parseJson(Buffer.from(payload).toString("utf8"), "operator report") as Partial<OperatorReport>;
   const { failures } = value;
   const valid =
-    [value.written, value.unchanged, value.failed].every(Number.isSafeInteger) &&
+    [value.written, value.unchanged, value.blank, value.failed].every(Number.isSafeInteger) &&
     Array.isArray(failures) &&
     failures.length <= OPERATOR_FAILURES_MAX &&
     failures.every((each) => typeof each?.pubkeyHex === "string" && typeof each?.reason === "string");

@@ -232,6 +232,7 @@ describe("register", () => {
     expect(await enclaves[0].run({ command: "register", sequence: 1, pubkeys: [NEW, KEY] })).toEqual({
       written: 1,
       unchanged: 1,
+      blank: 0,
       failures: [],
     });
     expect(stateIn(store, NEW)).toEqual(EMPTY_STATE);
@@ -367,6 +368,7 @@ describe("recover", () => {
     expect(await second.run({ command: "recover", sequence: 1, epoch: EPOCH })).toEqual({
       written: 2,
       unchanged: 0,
+      blank: 0,
       failures: [],
     });
     await first.refresh(); // told by the pool-manager
@@ -515,7 +517,7 @@ describe("a recovery that fails in the middle", () => {
     await look([...enclaves, ...enclaves]);
     expect(await atAll(enclaves, OTHER, block(LAST_SLOT + 1, 1))).toEqual(SUSPECT);
     const writes = store.calls.length;
-    expect(await second.run(recover)).toEqual({ written: 0, unchanged: 2, failures: [] });
+    expect(await second.run(recover)).toEqual({ written: 0, unchanged: 2, blank: 0, failures: [] });
     expect(store.calls).toHaveLength(writes + 2); // waits until what was found is durable
     await look(enclaves);
     expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
