@@ -3,10 +3,10 @@
 import { availableParallelism, freemem } from "node:os";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError, toSignerError } from "#protocol/errors.ts";
-import { CID_FIRST, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
+import { CID_FIRST, PORT_EGRESS_STORE } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
 import { networkFromJson } from "#protocol/signing/network.ts";
-import { type Listener, listenHost, listenUnix, type OnConnection } from "#protocol/transport/hybrid.ts";
+import { type Listener, listenHost, listenUnix } from "#protocol/transport/hybrid.ts";
 import {
   DEVELOPMENT_KEYS,
   describeStore,
@@ -17,7 +17,7 @@ import {
 } from "./config.ts";
 import type { ControlClient } from "./control-client.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
-import { createRelay } from "./egress/relay.ts";
+import { createRedisEgress, type EgressPort } from "./egress/redis-egress.ts";
 import { createKeyRing, type KeyList } from "./keys/key-ring.ts";
 import { listSourceKeys } from "./keys/key-source.ts";
 import { openKeyStore } from "./keys/key-store.ts";
@@ -162,7 +162,7 @@ export const startPoolManager = async (
   const egress = createEgress(config, { store, logger });
   for (let cid = CID_FIRST; cid < CID_FIRST + config.enclaves; cid += 1) {
     const path = enclaveSocketPath(config.runPath, cid);
-    listeners.push(await listenHost(path, egress.port, egress.onConnection));
+    for (const { port, onConnection } of egress) listeners.push(await listenHost(path, port, onConnection));
     const provision = (control: ControlClient): Promise<void> => provisioner.provision(cid, control);
     members.push(
       createMember(
@@ -204,17 +204,14 @@ const keySource = ({ keysPath, keysPasswordPath }: PoolManagerConfig, folder: Da
   return () => listSourceKeys({ path: keysPath, passwordPath: keysPasswordPath, sealingKey });
 };
 
-/** The enclaves' only way out: to the slashing store. One for all of them, so that an outage is reported once. */
+/** The enclaves' only ways out: to the slashing store. Shared by all of them, so that an outage is reported once. */
 const createEgress = (
   config: PoolManagerConfig,
   { store, logger }: { store: SqliteSlashingStore | undefined; logger: Logger },
-): { port: number; onConnection: OnConnection } => {
-  if (config.store.kind === "redis") {
-    const { host, port } = config.store;
-    return { port: PORT_EGRESS_REDIS, onConnection: createRelay({ host, port }, logger) };
-  }
+): EgressPort[] => {
+  if (config.store.kind === "redis") return createRedisEgress(config.store.route, logger);
   if (store === undefined) throw new SignerError("internal", "the embedded store is not open");
-  return { port: PORT_EGRESS_STORE, onConnection: (socket) => serveStore(socket, store) };
+  return [{ port: PORT_EGRESS_STORE, onConnection: (socket) => serveStore(socket, store) }];
 };
 
 /** Keystores opened at one time: bounded by cores, by enclaves (one each) and by free memory. */

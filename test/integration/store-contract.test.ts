@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRedisStore } from "#enclave/slashing/redis-store.ts";
 import { openSqliteStore } from "#pool-manager/store/sqlite-store.ts";
 import { type SlashingStore, STORE_VALUE_BYTES_MAX } from "#protocol/slashing/store.ts";
+import { openClusterBench, openReplicatedBench } from "../helpers/redis-benches.ts";
 import { type RedisServer, startRedisServer } from "../helpers/redis-server.ts";
 
 /** How the contract opens, crashes and removes one kind of store. */
@@ -94,6 +95,8 @@ const openRedisBench = async (): Promise<Bench> => {
 describe.each([
   ["SQLite", openSqliteBench],
   ["Redis", openRedisBench],
+  ["Redis with a replica", openReplicatedBench],
+  ["a Redis cluster", openClusterBench],
 ])("%s keeps the contract of a slashing store", (_name, openBench) => {
   let bench: Bench;
   let store: SlashingStore;
