@@ -9,6 +9,9 @@ import type { Random } from "../simulation/random.ts";
  */
 export type FaultScope = "worker" | "service";
 
+/** The one fault that must lose nothing at all. */
+export const WORKER_KILL = "kill -9 of a worker";
+
 /** One way in which something breaks. */
 export interface Fault {
   readonly kind: string;

@@ -15,6 +15,7 @@ const HELP = `Breaks a real Testudo over real stores, under load, and checks eve
   --seconds <n>    time of load and faults, shared out over the set-ups (default 120)
   --seed <n>       decides the faults and the duties (default 1)
   --set-up <name>  ${SET_UPS.join(", ")} or all (default all)
+  --only <text>    only faults whose name contains it
   --quiet          do not name each fault as it happens
 `;
 
@@ -28,6 +29,7 @@ const main = async (): Promise<number> => {
       seconds: { type: "string", default: "120" },
       seed: { type: "string", default: "1" },
       "set-up": { type: "string", default: "all" },
+      only: { type: "string" },
       quiet: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -50,7 +52,7 @@ const main = async (): Promise<number> => {
       if (!values.quiet) process.stderr.write(`${time} s  ${name}  ${text}\n`);
     };
     try {
-      const result = await runChaos({ name, seconds, seed, signal, log });
+      const result = await runChaos({ name, seconds, seed, only: values.only, signal, log });
       process.stdout.write(`${describeRun(result)}\n\n`);
       violations += result.isSafe ? result.violations.length : 0;
       isGood &&= findShortcomings(result).length === 0;

@@ -1,6 +1,6 @@
 /** Availability, computed from what was answered when, what was broken when, and when signing was possible. */
 
-import type { Injected } from "./fault.ts";
+import { type Injected, WORKER_KILL } from "./fault.ts";
 import { type Exchange, type HonestDuty, isFailure } from "./ledger.ts";
 import type { UsablePeriod } from "./monitor.ts";
 
@@ -61,7 +61,7 @@ const judge = (duty: HonestDuty, periods: readonly UsablePeriod[]): "inTime" | "
 /** Honest requests that failed although nothing was broken, or nothing but single workers by `kill -9`. */
 export const lostByWorkerKill = ({ exchanges, injected, periods }: Evidence): Exchange[] => {
   const disturbed = injected
-    .filter(({ kind }) => kind !== "kill -9 of a worker")
+    .filter(({ kind }) => kind !== WORKER_KILL)
     .map(({ startMs, endMs }) => {
       const usable = periods.find((period) => period.endMs > endMs);
       const wellMs = Math.max(endMs, usable?.startMs ?? Number.POSITIVE_INFINITY);

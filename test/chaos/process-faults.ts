@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import type { Testudo } from "../helpers/testudo.ts";
 import type { Random } from "../simulation/random.ts";
-import type { Applied, Fault } from "./fault.ts";
+import { type Applied, type Fault, WORKER_KILL } from "./fault.ts";
 import { enclavePids, type Monitor } from "./monitor.ts";
 
 /** What they break. */
@@ -18,7 +18,7 @@ const RESTARTS_PER_MINUTE_MAX = 3;
 /** All faults of processes. */
 export const processFaults = (options: ProcessFaultOptions): Fault[] => [
   {
-    kind: "kill -9 of a worker",
+    kind: WORKER_KILL,
     scope: "worker",
     durationMs: [300, 1_000],
     apply: async (random) => killWorker(options, random),

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createTestbed, type Testudo } from "../helpers/testudo.ts";
 import { findViolations, type Violation } from "./checker.ts";
 import { startLoad } from "./clients.ts";
-import type { Injected } from "./fault.ts";
+import { type Injected, WORKER_KILL } from "./fault.ts";
 import { createLedger, type Exchange } from "./ledger.ts";
 import type { Evidence } from "./measures.ts";
 import { startMonitor } from "./monitor.ts";
@@ -18,6 +18,8 @@ export interface RunOptions {
   /** Time of load and faults; starting and stopping come on top. */
   readonly seconds: number;
   readonly seed: number;
+  /** Only faults whose name contains it, to look at one closely; the kills of single workers come first all the same. */
+  readonly only?: string | undefined;
   /** Ends it early, in order. */
   readonly signal: AbortSignal;
   /** Told what happens, one line at a time. */
@@ -80,8 +82,10 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     }, SUSPICION_MS);
     const isShort = options.seconds < SHORT_SECONDS;
     const beginMs = now();
-    const faults = [...processFaults({ testudo, monitor }), ...setUp.faults({ testudo, monitor })];
-    const alone = faults.filter(({ kind }) => kind === "kill -9 of a worker");
+    const known = [...processFaults({ testudo, monitor }), ...setUp.faults({ testudo, monitor })];
+    const alone = known.filter(({ kind }) => kind === WORKER_KILL);
+    const faults = known.filter(({ kind }) => kind.includes(options.only ?? ""));
+    if (faults.length === 0) problems.push(`no fault is called "${options.only}"`);
     const part = (share: number) => beginMs + share * options.seconds * 1_000;
     try {
       for (const [index, which] of [alone, faults].entries()) {

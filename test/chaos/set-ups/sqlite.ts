@@ -62,7 +62,8 @@ const diskFull = ({
 }: DiskOptions & { folder: string; dataPath: string }): Fault => ({
   kind: "full disk",
   scope: "service",
-  durationMs: [400, 3_000],
+  // Long enough for a new pool-manager to come up on it.
+  durationMs: [500, 5_000],
   // Where the log is long, the pool-manager is killed too, see below.
   perMinuteMax: 1,
   apply: async (): Promise<Applied | undefined> => {
