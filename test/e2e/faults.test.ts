@@ -210,7 +210,7 @@ describe("slashable requests (412)", () => {
   it("later than now + 1 epoch; up to it is signed", async () => {
     const key = freshKey();
     const lastSlot = (NOW_EPOCH + 2) * 32 - 1;
-    await denied(key, vote(1, NOW_EPOCH + 2).body, "beyond_clock_bound", /epoch 1002 .* 1000 \+ 1/);
+    await denied(key, vote(1, NOW_EPOCH + 2).body, "beyond_clock_bound", /epoch 1002 is later than 1001/);
     await denied(key, vote(1, 5, { slot: lastSlot + 1 }).body, "beyond_clock_bound", /epoch 1002/);
     await denied(key, proposal(lastSlot + 1).body, "beyond_clock_bound", /epoch 1002/);
     await signVerified(testudo.url, key, vote(1, NOW_EPOCH + 1, { slot: lastSlot }));
