@@ -53,6 +53,7 @@ export const describeRun = (result: RunResult): string => {
     ["violations", `${result.violations.length}${result.isSafe ? "" : " (safety is not promised over this store)"}`],
     ...(result.suspicion === undefined ? [] : [["store found suspect", describe(result.suspicion)] as const]),
     ...result.violations.slice(0, 10).map(({ kind, pubkey, detail }) => ["", `${kind}: ${pubkey} ${detail}`] as const),
+    ...result.notes.map((text) => ["store", text] as const),
     ...result.skipped.map((text) => ["skipped", text] as const),
     ...findShortcomings(result).map((text) => ["not good enough", text] as const),
   ];

@@ -35,6 +35,7 @@ export interface RunResult extends Evidence, Course {
   readonly violations: readonly Violation[];
   /** The first answer that called the store suspect. Where safety is not promised, the run ends there. */
   readonly suspicion: Exchange | undefined;
+  readonly notes: readonly string[];
   readonly skipped: readonly string[];
   /** What went wrong with the run itself: it did not come back, or did not stop in order. */
   readonly problems: readonly string[];
@@ -73,9 +74,9 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     if (!(await untilComplete(monitor, now))) problems.push(`not all ${ENCLAVES} enclaves became ready`);
     const load = startLoad({ url: testudo.url, publicKeys: testudo.publicKeys, seed: options.seed, ledger, now });
     const ending = new AbortController();
-    options.signal.addEventListener("abort", () => ending.abort());
+    const signal = AbortSignal.any([options.signal, ending.signal]);
     const watch = setInterval(() => {
-      if (ledger.suspicion === undefined || ending.signal.aborted) return;
+      if (ledger.suspicion === undefined || signal.aborted) return;
       log(`the store was found suspect: ${ledger.suspicion.body}`);
       monitor.block();
       ending.abort();
@@ -91,7 +92,6 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
       for (const [index, which] of [alone, faults].entries()) {
         const endsMs = part(index === 0 ? KILLS_ALONE_SHARE : 1);
         const seed = options.seed + index;
-        const { signal } = ending;
         courses.push(await runSchedule({ faults: which, monitor, seed, endsMs, signal, now, isShort, log }));
       }
     } catch (error) {
@@ -111,7 +111,7 @@ export const runChaos = async (options: RunOptions): Promise<RunResult> => {
     const { exchanges, duties, suspicion } = ledger;
     const evidence: Evidence = { exchanges, duties, periods, injected };
     const verdict = { violations, suspicion, problems, recoveriesMs, elapsedMs: now() };
-    return { ...evidence, ...verdict, name, description, isSafe, skipped };
+    return { ...evidence, ...verdict, name, description, isSafe, notes: setUp.notes?.() ?? [], skipped };
   } finally {
     await bed.close();
     await setUp.close();

@@ -79,8 +79,9 @@ export const runSchedule = async (options: ScheduleOptions): Promise<Course> => 
     await sleepUntil(random.between(calmMin, calmMax), signal);
     const fault = nextFault(isAllowed);
     if (fault === undefined || isOver()) continue;
-    const overlapping = random.chance(OVERLAP_CHANCE) ? nextFault(isAllowed) : undefined;
+    const hasOverlap = random.chance(OVERLAP_CHANCE);
     await inject(fault, async () => {
+      const overlapping = hasOverlap ? nextFault((other) => other.kind !== fault.kind && isAllowed(other)) : undefined;
       if (overlapping === undefined) return;
       await sleepUntil(random.between(50, 500), signal);
       await inject(overlapping, async () => undefined);

@@ -26,6 +26,8 @@ export interface SetUp {
   faults(options: { testudo: Testudo; monitor: Monitor }): Fault[];
   /** Whether it takes writes now, asked of the store itself. Never rejects. */
   isWritable(): Promise<boolean>;
+  /** What happened to the store, for the report. */
+  notes?(): readonly string[];
   /** What could not be set up, in words. */
   readonly skipped: readonly string[];
   /** Ends what it started and removes what it made; Testudo has ended before. */

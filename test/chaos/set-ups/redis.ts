@@ -37,6 +37,7 @@ export const serverFaults = ({
   name,
   pick,
   stopMs = [200, 4_000],
+  broken = new Set(),
 }: {
   readonly monitor: Monitor;
   readonly name: string;
@@ -44,9 +45,9 @@ export const serverFaults = ({
   readonly pick: () => Promise<RedisServer | undefined>;
   /** How long it is frozen. */
   readonly stopMs?: readonly [min: number, max: number];
+  /** Servers that are broken now, whoever did it, and are left alone. */
+  readonly broken?: Set<RedisServer>;
 }): Fault[] => {
-  /** A server that is broken already is left alone. */
-  const broken = new Set<RedisServer>();
   const fault = (
     kind: string,
     durationMs: readonly [number, number],

@@ -25,7 +25,14 @@ export const openSentinel = async (): Promise<SetUp> => {
   await untilReply(() => second.server.command("INFO", "replication"), /master_link_status:up/);
   await untilReply(() => second.server.command("INFO", "persistence"), /aof_rewrite_in_progress:0/);
   const sentinel = await startSentinel({ host: "127.0.0.1", port: first.proxy.port }, { replicas: 1 });
-  const primary = () => primaryOf(nodes, sentinel);
+  const names: Node[] = [first];
+  const primary = async (): Promise<Node | undefined> => {
+    const named = await primaryOf(nodes, sentinel);
+    if (named !== undefined && named !== names.at(-1)) names.push(named);
+    return named;
+  };
+  /** Shared, for the roles change. */
+  const broken = new Set<RedisServer>();
   const replica = async () => {
     const named = await primary();
     return nodes.find((node) => named !== undefined && node !== named);
@@ -39,14 +46,15 @@ export const openSentinel = async (): Promise<SetUp> => {
     ],
     isSafe: true,
     faults: ({ monitor }) => [
-      ...serverFaults({ monitor, name: "the Redis primary", pick: async () => (await primary())?.server }),
-      ...serverFaults({ monitor, name: "the Redis replica", pick: async () => (await replica())?.server }),
+      ...serverFaults({ monitor, name: "the Redis primary", pick: async () => (await primary())?.server, broken }),
+      ...serverFaults({ monitor, name: "the Redis replica", pick: async () => (await replica())?.server, broken }),
       ...networkFaults({ monitor, proxies: () => nodes.map(({ proxy }) => proxy) }),
     ],
     isWritable: async () => {
       const [named, other] = [await primary(), await replica()];
       return named !== undefined && other !== undefined && isPair(named.server, other.server);
     },
+    notes: () => [`${names.length - 1} promotions`],
     skipped: [],
     close: async () => {
       await sentinel.close();
