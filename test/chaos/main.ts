@@ -81,7 +81,10 @@ const wholeNumber = (text: string, option: string): number => {
 const untilStopped = (): AbortSignal => {
   const stopping = new AbortController();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, () => stopping.abort());
-  if (process.channel !== undefined) process.once("disconnect", () => stopping.abort());
+  if (process.channel !== undefined) {
+    process.once("disconnect", () => stopping.abort());
+    process.channel.unref(); // an open channel alone keeps nothing running
+  }
   return stopping.signal;
 };
 
