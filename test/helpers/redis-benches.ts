@@ -1,10 +1,11 @@
-/** Redis set-ups of several servers, opened, crashed and removed for the contract of a slashing store. */
+/** Redis set-ups, opened, crashed and removed for the contract of a slashing store. */
 
 import { randomBytes } from "node:crypto";
 import { createRedisStore, type RedisSlashingStore, type RedisStoreOptions } from "#enclave/slashing/redis-store.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import { startRedisCluster } from "./redis-cluster.ts";
 import { startRedisGroup } from "./redis-replicated.ts";
+import { startRedisServer } from "./redis-server.ts";
 
 /** How the contract opens, crashes and removes one kind of store. */
 export interface RedisBench {
@@ -17,6 +18,18 @@ export interface RedisBench {
 const WRITERS = 16;
 const WRITES_BEFORE_CRASH = 500;
 const READY_MS = 15_000;
+
+/** One server at `aof-always`, killed. */
+export const openServerBench = async (): Promise<RedisBench> => {
+  const server = await startRedisServer();
+  return bench({
+    connect: { path: server.path },
+    durability: "aof-always",
+    kill: () => server.kill(),
+    start: () => server.start(),
+    remove: () => server.close(),
+  });
+};
 
 /** A primary and one replica at `replicated:1`; both are killed at the same time. */
 export const openReplicatedBench = async (): Promise<RedisBench> => {

@@ -8,11 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createRedisStore } from "#enclave/slashing/redis-store.ts";
 import { openSqliteStore } from "#pool-manager/store/sqlite-store.ts";
 import { type SlashingStore, STORE_VALUE_BYTES_MAX } from "#protocol/slashing/store.ts";
-import { openClusterBench, openReplicatedBench } from "../helpers/redis-benches.ts";
-import { type RedisServer, startRedisServer } from "../helpers/redis-server.ts";
+import { openClusterBench, openReplicatedBench, openServerBench } from "../helpers/redis-benches.ts";
 
 /** How the contract opens, crashes and removes one kind of store. */
 interface Bench {
@@ -54,47 +52,9 @@ const openSqliteBench = async (): Promise<Bench> => {
   };
 };
 
-const openRedisBench = async (): Promise<Bench> => {
-  const server: RedisServer = await startRedisServer();
-  const open = async (): Promise<SlashingStore> => {
-    const store = createRedisStore({ connect: { path: server.path }, keyPrefix: "contract", durability: "aof-always" });
-    expect(await store.ready(5_000)).toEqual({ ok: true });
-    return store;
-  };
-  return {
-    open,
-    crashAmidWrites: async () => {
-      const store = await open();
-      const acknowledged = new Map<string, number>();
-      let writes = 0;
-      let killed: Promise<void> | undefined;
-      const write = async (): Promise<void> => {
-        const key = randomBytes(48);
-        let expected: Uint8Array | undefined;
-        for (let count = 1; ; count += 1) {
-          const next = randomBytes(136);
-          next.writeUInt32BE(count);
-          const result = await store.compareAndSet(key, expected, next);
-          if (result.kind !== "stored") return void expect(result.kind).toBe("unknown");
-          acknowledged.set(hex(key), count);
-          expected = next;
-          writes += 1;
-          if (writes === WRITES_BEFORE_CRASH) killed = server.kill();
-        }
-      };
-      await Promise.all(Array.from({ length: 16 }, write));
-      await killed;
-      await store.close();
-      await server.start();
-      return acknowledged;
-    },
-    remove: () => server.close(),
-  };
-};
-
 describe.each([
   ["SQLite", openSqliteBench],
-  ["Redis", openRedisBench],
+  ["Redis", openServerBench],
   ["Redis with a replica", openReplicatedBench],
   ["a Redis cluster", openClusterBench],
 ])("%s keeps the contract of a slashing store", (_name, openBench) => {
