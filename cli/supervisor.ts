@@ -1,6 +1,6 @@
 /**
- * Keeps a child of `up` running: one that dies is started again, after pauses that grow. Before everything was up, and
- * when it dies again and again, its end is the end of `up`.
+ * Keeps a child of `up` running: one that dies is started again, at once after a time of calm, and after pauses that grow with
+ * its recent ends. Before everything was up, and when it dies again and again, its end is the end of `up`.
  */
 
 import { SignerError } from "#protocol/errors.ts";
@@ -29,11 +29,14 @@ export interface SupervisorModules {
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
 }
 
-/** Pause before the first restart, doubled for each further one up to the largest. */
+/**
+ * The first end within the window is mended at once: while a gateway or pool-manager is away, nobody signs. Each further
+ * one has a pause, doubled each time: so 0, 250, 500 and 1000 ms, and it is given up.
+ */
 const PAUSE_MS_MIN = 250;
-const PAUSE_MS_MAX = 5_000;
 /** So many ends within the window, and it is given up: starting again does not help. */
 const ENDS_MAX = 5;
+/** How long an end counts. */
 const WINDOW_MS = 60_000;
 
 /** Starts a child and watches over it. `name` is for messages. */
@@ -43,8 +46,6 @@ export const supervise = (name: string, modules: SupervisorModules): Supervised 
 
   const run = async (): Promise<void> => {
     let ends: number[] = [];
-    let pauseMs = PAUSE_MS_MIN;
-    let startedMs = modules.now();
     for (;;) {
       const end = await child.exited;
       if (stopping.signal.aborted) return;
@@ -55,13 +56,11 @@ export const supervise = (name: string, modules: SupervisorModules): Supervised 
         const detail = `the ${name} ended ${ENDS_MAX} times within ${WINDOW_MS / 1000} s (last: ${end.reason})`;
         throw new SignerError("unavailable", `${detail}, see above; everything is stopped`);
       }
-      if (endedMs - startedMs >= WINDOW_MS) pauseMs = PAUSE_MS_MIN;
+      const pauseMs = ends.length === 1 ? 0 : PAUSE_MS_MIN * 2 ** (ends.length - 2);
       modules.logger.warn("restarting a process that ended", { name, reason: end.reason, pauseMs });
       await modules.sleep(pauseMs, stopping.signal);
       if (stopping.signal.aborted) return;
-      pauseMs = Math.min(PAUSE_MS_MAX, pauseMs * 2);
       child = modules.start();
-      startedMs = modules.now();
     }
   };
   const life = run();

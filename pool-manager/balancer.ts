@@ -3,7 +3,8 @@
  *
  * Each key has a home enclave, the one with the highest score of (key, CID); its cached record and floor live there. A
  * member that joins or leaves moves only the keys that it wins or loses. When the home is busy, a request spills to the
- * next in the key's own order. Safety never depends on this order: any enclave may sign for any key.
+ * next in the key's own order, and slashable requests leave an enclave that does not reach its store. Safety never depends
+ * on this order: any enclave may sign for any key.
  *
  * What it does not do: know connections, states or time (`pool.ts`).
  */
@@ -36,10 +37,14 @@ export interface MemberLoad {
   readonly inFlight: number;
   /** Time in milliseconds for which it has answered nothing at all while requests were in flight; 0 without any. */
   readonly silentMs: number;
+  /** False while its slashing store does not answer it: then it can sign nothing slashable. */
+  readonly reachesStore: boolean;
 }
 
 /** Members that are not busy come before busy ones, whatever their scores (32-bit). */
 const NOT_BUSY = 2 ** 32;
+/** Members that can record come before those that cannot, whatever else: a busy one is slow, the others fail. */
+const CAN_RECORD = 2 ** 33;
 
 /** All `members` in the order in which they should be asked: for a key at rest, its home first. */
 export const orderCandidates = <Member extends MemberLoad>(
@@ -51,7 +56,8 @@ export const orderCandidates = <Member extends MemberLoad>(
   const ranks: number[] = [];
   for (const member of members) {
     const busy = member.silentMs > STALL_MS || member.inFlight > bound;
-    const rank = rendezvousScore(request.pubkey, member.cid) + (busy ? 0 : NOT_BUSY);
+    const canRecord = !request.slashable || member.reachesStore;
+    const rank = rendezvousScore(request.pubkey, member.cid) + (busy ? 0 : NOT_BUSY) + (canRecord ? CAN_RECORD : 0);
     // Insertion sort: two to four members.
     let place = ordered.length;
     while (place > 0 && (ranks[place - 1] as number) < rank) place -= 1;

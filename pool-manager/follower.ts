@@ -24,6 +24,12 @@ import type { Pool, PoolView } from "./pool-port.ts";
 /** Time for one answer of the manager, which only starts or reports work: seconds mean that it hangs. */
 const MANAGER_TIMEOUT_MS = 5_000;
 
+/**
+ * A manager that was never reached may be starting, for nobody waits for it with the gateway's own start; after this long, it
+ * is missing. It listens before it opens keys or launches anything: a process's start takes half a second, several on a busy machine.
+ */
+export const START_MS = 5_000;
+
 /** The part of the {@link Pool} port that the manager answers. */
 export type Follower = Pick<Pool, "view" | "onChange" | "reload" | "reloadStatus"> & { close(): void };
 
@@ -41,6 +47,7 @@ const EMPTY = new Uint8Array(0);
 /** Begins to follow the manager at `socketPath` at once. */
 export const createFollower = (options: { readonly socketPath: string }, modules: FollowerModules): Follower => {
   const listeners = new Set<() => void>();
+  const patient = modules.logger && createPatientLog(modules.logger);
   let assembly = createKeyAssembly();
   let view: PoolView = { connected: false, members: [], publicKeys: undefined, keyErrors: 0 };
 
@@ -76,12 +83,16 @@ export const createFollower = (options: { readonly socketPath: string }, modules
     { name: "manager", connect: () => connectUnix(options.socketPath, { timeoutMs: CONNECT_TIMEOUT_MS }) },
     {
       ...modules,
+      logger: patient?.logger,
       greet: async (client) => {
         assembly = createKeyAssembly();
         await client.request(MANAGER_OPERATIONS.subscribe, EMPTY, { timeoutMs: MANAGER_TIMEOUT_MS });
       },
       onEvent,
-      onUp: () => change({ connected: true }),
+      onUp: () => {
+        patient?.end();
+        change({ connected: true });
+      },
       onDown: () => change({ connected: false }),
     },
   );
@@ -108,9 +119,36 @@ export const createFollower = (options: { readonly socketPath: string }, modules
     reloadStatus: async () => decodeReloadStatus(await ask(MANAGER_OPERATIONS.reloadStatus)),
     close: () => {
       listeners.clear();
+      patient?.end();
       link.close();
     },
   };
+};
+
+interface PatientLog {
+  readonly logger: Logger;
+  /** What it held back is not worth a warning any more; later warnings are. */
+  end(): void;
+}
+
+/** A log whose warnings wait until the time of a start is over; until then they are for those who look closely. */
+const createPatientLog = (logger: Logger): PatientLog => {
+  let starting = true;
+  let held: (() => void) | undefined;
+  const end = (): void => {
+    starting = false;
+    clearTimeout(timer);
+  };
+  const timer = setTimeout(() => {
+    end();
+    held?.();
+  }, START_MS);
+  const warn: Logger["warn"] = (event, fields) => {
+    if (!starting) return logger.warn(event, fields);
+    logger.debug(event, fields);
+    held = () => logger.warn(event, fields);
+  };
+  return { logger: { ...logger, warn }, end };
 };
 
 interface KeyAssembly {

@@ -7,6 +7,8 @@
  * is mended once a request. Never after `deadline_exceeded`, `unknown_outcome` or `store_suspect`: there, asking again would
  * only add load or hide data loss.
  *
+ * A request whose enclave falls silent is asked of one other enclave beside it, once (`enclave-client.ts` says when).
+ *
  * Keys are not decided here: the enclave answers `unknown_key`.
  */
 
@@ -14,8 +16,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ErrorCode, SignerError, toSignerError } from "#protocol/errors.ts";
 import { IN_FLIGHT_PER_CONNECTION_MAX, SIGN_DEADLINE_MS_MAX } from "#protocol/limits.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
-import { orderCandidates } from "./balancer.ts";
-import { createEnclaveClient, type EnclaveClient } from "./enclave-client.ts";
+import { orderCandidates, STALL_MS } from "./balancer.ts";
+import { type Attempt, createEnclaveClient, type EnclaveClient } from "./enclave-client.ts";
 import { createFollower, type FollowerModules } from "./follower.ts";
 import type { MemberState, MemberView, Pool, PoolSignRequest, PoolView } from "./pool-port.ts";
 
@@ -27,6 +29,13 @@ import type { MemberState, MemberView, Pool, PoolSignRequest, PoolView } from ".
 export const RECONNECT_WAIT_MS_MAX = 500;
 /** Requests that may wait so at one time, as many as one connection may carry. */
 const WAITING_MAX = IN_FLIGHT_PER_CONNECTION_MAX;
+
+/**
+ * Requests that are asked of a second enclave at one time. A store that hangs makes every enclave silent, and must not be
+ * asked everything twice: this is an eighth of what one connection may carry, and nobody who is silent, too, is asked. A
+ * frozen enclave among healthy ones has no more waiting: new requests leave it after `STALL_MS`, and hedges take milliseconds.
+ */
+export const HEDGES_MAX = IN_FLIGHT_PER_CONNECTION_MAX / 8;
 
 /** Failures that another member may mend, each once a request. */
 const MENDABLE: ReadonlySet<ErrorCode> = new Set(["connection_lost", "unavailable", "overloaded"]);
@@ -48,10 +57,31 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
   const clients = new Map<string, EnclaveClient>();
   const waiting = new Set<() => void>();
   let ready: readonly EnclaveClient[] = [];
+  let hedges = 0;
   let closed = false;
 
   const wake = (): void => {
     for (const proceed of waiting) proceed();
+  };
+
+  const connect = (member: MemberView): EnclaveClient => {
+    const client = createEnclaveClient(member, { ...modules, onUp: wake, hedge: (attempt) => hedge(client, attempt) });
+    clients.set(memberKey(member), client);
+    return client;
+  };
+
+  /** Asks somebody else than `silent`, who answers and can help; undefined when there is nobody, or too much is asked twice. */
+  const hedge = (silent: EnclaveClient, attempt: Attempt): Promise<SignOutcome> | undefined => {
+    const canHelp = (it: EnclaveClient): boolean =>
+      it !== silent && it.connected && it.silentMs <= STALL_MS && (it.reachesStore || !attempt.slashable);
+    const timeoutMs = Math.floor(attempt.deadline - now());
+    if (hedges >= HEDGES_MAX || timeoutMs < 1) return undefined;
+    const [client] = orderCandidates(attempt, ready.filter(canHelp));
+    if (client === undefined) return undefined;
+    hedges += 1;
+    return client.sign({ ...attempt, timeoutMs, mayHedge: false }).finally(() => {
+      hedges -= 1;
+    });
   };
 
   const reconcile = (): void => {
@@ -65,9 +95,8 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
     ready = members
       .filter((member) => member.state === "ready")
       .map((member) => {
-        const key = memberKey(member);
-        const client = clients.get(key) ?? createEnclaveClient(member, { ...modules, onUp: wake });
-        clients.set(key, client);
+        const client = clients.get(memberKey(member)) ?? connect(member);
+        client.reachesStore = reachesStore(member);
         return client;
       });
     wake();
@@ -112,17 +141,21 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
     const refusedBy: EnclaveClient[] = [];
     const mended = new Set<ErrorCode>();
     let failure: SignerError | undefined;
+    let mayHedge = true;
     for (;;) {
       const connected = await candidates({ refusedBy, deadline });
       const client = connected.length > 1 ? orderCandidates(request, connected)[0] : connected[0];
       if (client === undefined) throw toAnswer(failure);
       const timeoutMs = Math.floor(deadline - now());
       if (timeoutMs < 1) throw new SignerError("deadline_exceeded", `no answer within ${request.timeoutMs} ms`);
+      const { pubkey, body, slashable } = request;
+      const attempt: Attempt = { pubkey, body, slashable, timeoutMs, deadline, mayHedge };
       try {
-        return await client.sign({ pubkey: request.pubkey, body: request.body, timeoutMs });
+        return await client.sign(attempt);
       } catch (error) {
         failure = toSignerError(error);
       }
+      mayHedge = attempt.mayHedge;
       if (!MENDABLE.has(failure.code) || mended.has(failure.code)) throw toAnswer(failure);
       mended.add(failure.code);
       if (failure.code !== "connection_lost") refusedBy.push(client);
@@ -157,6 +190,16 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
 };
 
 const isConnected = (client: EnclaveClient): boolean => client.connected;
+
+/** How an enclave's words about a store that does not answer it begin (`enclave-worker/slashing/protection.ts`). */
+const NO_ANSWER = "slashing store: ";
+
+/**
+ * Whether the enclave reaches its store, by its last word. One that *suspects* its store counts as reaching it, and goes on to
+ * refuse: it may be the only one with the floor that shows the loss, so that another would sign what it must not.
+ */
+export const reachesStore = ({ status }: Pick<MemberView, "status">): boolean =>
+  status?.storeProblem?.startsWith(NO_ANSWER) !== true;
 
 /** A replaced enclave, or one at another path, is another member. */
 const memberKey = (member: MemberView): string => `${member.cid}:${member.incarnation}:${member.path}`;

@@ -14,6 +14,7 @@ import type { Admission, Ticket } from "../admission.ts";
 import type { AuditLog, Refused } from "../audit-log.ts";
 import type { GatewayConfig } from "../config.ts";
 import { HttpRefusal, JSON_TYPE, TEXT_TYPE, toFailure, writeDenied } from "../errors.ts";
+import { createLimitedLog, type LimitedLog } from "../limited-log.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { acceptsJson } from "../negotiation.ts";
 import { refuseOtherMethods } from "../routes.ts";
@@ -38,11 +39,22 @@ type SignRequest = FastifyRequest<{ Params: { identifier: string } }>;
 const PATH = "/api/v1/eth2/sign/:identifier";
 const TICKET = "admissionTicket";
 const STARTED = "signStartedMs";
+/**
+ * Lines a second about refusals: more than a fleet of honest clients causes, and a client that repeats a refused request as
+ * fast as it can must not push everything else out of the log. Metrics count all of them, the audit log has each.
+ */
+const REFUSAL_LINES_MAX = 10;
 
 /** Adds the route. */
 export const registerSign = (app: FastifyInstance, options: { config: SignSettings; modules: SignModules }): void => {
   const { config, modules } = options;
-  const { admission, metrics, now } = modules;
+  const { admission, metrics, now, logger } = modules;
+  const refusals = createLimitedLog({
+    linesMax: REFUSAL_LINES_MAX,
+    write: (fields) => logger.warn("signing refused", fields),
+    writeSuppressed: (fields) => logger.warn("more signing refused, see metrics and audit log", fields),
+  });
+  app.addHook("onClose", async () => refusals.close());
   app.decorateRequest(TICKET, null);
   app.decorateRequest(STARTED, null);
   app.route<{ Params: { identifier: string } }>({
@@ -81,7 +93,7 @@ export const registerSign = (app: FastifyInstance, options: { config: SignSettin
       const type = sniffType(body);
       const outcome = await signHeld(request, { pubkey, body, type }, { config, modules });
       metrics.recordSign({ type, outcome: outcome.kind, seconds: (now() - startedMs) / 1000 });
-      return answer(request, reply, { outcome, modules });
+      return answer(request, reply, { outcome, refusals, audit: modules.audit });
     },
   });
   refuseOtherMethods(app, PATH, ["POST"]);
@@ -110,7 +122,7 @@ const signHeld = async (
 const answer = (
   request: SignRequest,
   reply: FastifyReply,
-  { outcome, modules }: { outcome: SignOutcome; modules: SignModules },
+  { outcome, refusals, audit }: { outcome: SignOutcome; refusals: LimitedLog; audit: AuditLog | undefined },
 ): string => {
   switch (outcome.kind) {
     case "signed": {
@@ -125,8 +137,8 @@ const answer = (
     case "denied": {
       const { rule, detail } = outcome;
       const refused = refusedOf(request, { rule, detail });
-      modules.logger.warn("signing refused", { ...refused });
-      modules.audit?.record(refused);
+      refusals.write({ ...refused });
+      audit?.record(refused);
       return writeDenied(reply, `Signing refused by rule ${rule}: ${detail}`);
     }
     default:

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createPool, RECONNECT_WAIT_MS_MAX } from "#pool";
+import { createPool, HEDGES_MAX, RECONNECT_WAIT_MS_MAX } from "#pool";
 import { orderCandidates } from "#pool-manager/balancer.ts";
 import { MANAGER_OPERATIONS } from "#pool-manager/manager-messages.ts";
 import type { MemberState, MemberView, Pool, ReloadStatus } from "#pool-manager/pool-port.ts";
@@ -18,6 +18,7 @@ import { serveRpc } from "#protocol/rpc.ts";
 import { REFUSAL_RULES } from "#protocol/slashing/rules.ts";
 import { connectUnix, type Listener, listenGuest } from "#protocol/transport/hybrid.ts";
 import { encodeFrame } from "../helpers/encode-frame.ts";
+import { statusWith } from "../helpers/fake-enclaves.ts";
 import { makeSocketFolder, until } from "../helpers/socket-folder.ts";
 
 type Answer = (command: SignCommand) => Promise<SignOutcome> | SignOutcome;
@@ -120,7 +121,7 @@ const startThree = async (): Promise<[FakeEnclave, FakeEnclave, FakeEnclave]> =>
 const keyWithHome = (...cids: number[]): Uint8Array => {
   for (;;) {
     const pubkey = randomBytes(48);
-    const members = enclaves.map(({ cid }) => ({ cid, inFlight: 0, silentMs: 0 }));
+    const members = enclaves.map(({ cid }) => ({ cid, inFlight: 0, silentMs: 0, reachesStore: true }));
     const order = orderCandidates({ pubkey, slashable: true }, members).map((member) => member.cid);
     if (cids.every((cid, index) => order[index] === cid)) return pubkey;
   }
@@ -311,12 +312,146 @@ describe("a member that dies", () => {
   });
 
   it("is given up when it says nothing at all, and its requests go elsewhere", async () => {
-    const [first] = await startThree();
+    const [first, second, third] = await startThree();
     first.answer = hang;
+    second.answer = fail("unavailable");
+    third.answer = fail("unavailable");
     const pubkey = keyWithHome(16, 17);
     const patient = signerOf(sign(pubkey, { timeoutMs: 8_000 }));
-    expect(await codeOf(sign(pubkey, { timeoutMs: 2_100 }))).toBe("deadline_exceeded");
+    const impatient = codeOf(sign(pubkey, { timeoutMs: 2_100 }));
+    await until(() => second.received.length === 2, "the hedges, in vain");
+    second.answer = () => signatureOf(17);
+    expect(await impatient).toBe("deadline_exceeded");
     expect(await patient).toBe(17);
+  });
+});
+
+describe("a member that is silent", () => {
+  it("has its requests asked of the next one too, each once, and a late answer changes nothing", async () => {
+    const [first, second, third] = await startThree();
+    const late: (() => void)[] = [];
+    first.answer = () => new Promise((resolve) => late.push(() => resolve(signatureOf(16))));
+    const keys = Array.from({ length: 50 }, (_, index) => keyWithHome(16, index % 2 === 0 ? 17 : 18));
+    const startedAt = performance.now();
+    expect(await Promise.all(keys.map((pubkey) => signerOf(sign(pubkey))))).toEqual(
+      keys.map((_, index) => (index % 2 === 0 ? 17 : 18)),
+    );
+    const tookMs = performance.now() - startedAt;
+    expect(tookMs).toBeGreaterThan(990);
+    expect(tookMs).toBeLessThan(2_000);
+    const again = [...second.received, ...third.received];
+    expect(again.map(({ pubkey }) => toHex(pubkey)).sort()).toEqual(keys.map((pubkey) => toHex(pubkey)).sort());
+    expect(again.every(({ timeoutMs }) => timeoutMs > 3_500 && timeoutMs <= 4_010)).toBe(true);
+    for (const answer of late) answer();
+    await sleep(300); // it is not silent any more
+    expect(await signerOf(sign(keyWithHome(17)))).toBe(17);
+    expect(first.connections.size).toBe(1);
+  });
+
+  it.each([true, false])(
+    "is asked together with another in time, though the time is short (slashable: %s)",
+    async (slashable) => {
+      const [first] = await startThree();
+      first.answer = hang;
+      const startedAt = performance.now();
+      expect(await signerOf(sign(keyWithHome(16, 18), { timeoutMs: 600, slashable }))).toBe(18);
+      expect(performance.now() - startedAt).toBeLessThan(550);
+    },
+  );
+
+  it("is answered for by a refusal, too", async () => {
+    const [first, second] = await startThree();
+    first.answer = hang;
+    const refusal: SignOutcome = { kind: "denied", rule: REFUSAL_RULES[0], detail: "slot 5 again" };
+    second.answer = () => refusal;
+    expect(await sign(keyWithHome(16, 17), { timeoutMs: 300 })).toEqual(refusal);
+  });
+
+  it("leaves nobody asked twice when all are silent, as with a store that hangs", async () => {
+    const three = await startThree();
+    for (const enclave of three) enclave.answer = hang;
+    const asked = Array.from({ length: 300 }, () => codeOf(sign(randomBytes(48), { timeoutMs: 1_900 })));
+    expect(new Set(await Promise.all(asked))).toEqual(new Set(["deadline_exceeded"]));
+    expect(three.reduce((sum, enclave) => sum + enclave.received.length, 0)).toBe(300);
+  });
+
+  it("has no more than a bounded number of requests asked twice at one time, and the others in their turn", async () => {
+    const [first, second, third] = await startThree();
+    first.answer = hang;
+    const held: (() => void)[] = [];
+    const hold: Answer = () => new Promise((resolve) => held.push(() => resolve(signatureOf(17))));
+    second.answer = hold;
+    third.answer = hold;
+    const count = HEDGES_MAX + 200;
+    const asked = Array.from({ length: count }, () => signerOf(sign(keyWithHome(16))));
+    const again = () => second.received.length + third.received.length;
+    await until(() => again() === HEDGES_MAX, "the first hedges");
+    await sleep(100);
+    expect(again()).toBe(HEDGES_MAX);
+    second.answer = () => signatureOf(17);
+    third.answer = second.answer;
+    for (const answer of held) answer();
+    expect(new Set(await Promise.all(asked))).toEqual(new Set([17]));
+    expect(again()).toBe(count);
+  });
+
+  it("costs a request that two enclaves keep silent about one hedge in all", async () => {
+    const [first, second, third] = await startThree();
+    first.answer = hang;
+    second.answer = hang;
+    third.answer = fail("unavailable");
+    const answer = codeOf(sign(keyWithHome(16, 18, 17), { timeoutMs: 2_500 })); // hedged with 18, in vain
+    await until(() => third.received.length === 1, "the hedge");
+    await first.kill(); // mended by 17 or 18
+    expect(["deadline_exceeded", "unavailable"]).toContain(await answer);
+    expect([first.received.length, second.received.length, third.received.length]).toEqual([1, 1, 2]);
+  });
+});
+
+describe("a member that does not reach its store", () => {
+  const problems = (...storeProblems: (string | undefined)[]): MemberView[] =>
+    enclaves.map((enclave, index) => ({ ...view(enclave), status: statusOf(storeProblems[index]) }));
+  const statusOf = (storeProblem: string | undefined) => ({
+    ...statusWith(1),
+    ...(storeProblem !== undefined && { storeProblem }),
+  });
+  const publish = async (...storeProblems: (string | undefined)[]): Promise<void> => {
+    publisher.publishMembers(problems(...storeProblems), 0);
+    const published = () => pool.view().members.map(({ status }) => status?.storeProblem);
+    await until(() => String(published()) === String(storeProblems), "the problems");
+  };
+  const CUT_OFF = "slashing store: not connected for 3 s";
+  const SUSPECT = "the slashing store is suspect since 2026-01-01T00:00:00.000Z";
+
+  it("gets nothing slashable while another one reaches it, and everything else", async () => {
+    await startThree();
+    const pubkey = keyWithHome(16, 17);
+    await publish(CUT_OFF, undefined, undefined);
+    expect(await signerOf(sign(pubkey))).toBe(17);
+    expect(await signerOf(sign(pubkey, { slashable: false }))).toBe(16);
+    await publish(undefined, undefined, undefined);
+    expect(await signerOf(sign(pubkey))).toBe(16);
+  });
+
+  it("is asked as ever when nobody reaches it", async () => {
+    await startThree();
+    await publish(CUT_OFF, CUT_OFF, CUT_OFF);
+    for (const cid of [16, 17, 18]) expect(await signerOf(sign(keyWithHome(cid)))).toBe(cid);
+  });
+
+  it("is not asked instead of a silent one, unless the duty needs no record", async () => {
+    const [first] = await startThree();
+    first.answer = hang;
+    await publish(undefined, CUT_OFF, CUT_OFF);
+    const pubkey = keyWithHome(16, 17);
+    expect(await codeOf(sign(pubkey, { timeoutMs: 500 }))).toBe("deadline_exceeded");
+    expect(await signerOf(sign(pubkey, { timeoutMs: 500, slashable: false }))).toBe(17);
+  });
+
+  it("is not mistaken for one that suspects it: that one has the floor, and must be heard", async () => {
+    await startThree();
+    await publish(SUSPECT, undefined, undefined);
+    expect(await signerOf(sign(keyWithHome(16)))).toBe(16);
   });
 });
 
@@ -346,10 +481,10 @@ describe("a member that fails", () => {
     expect([second.received.length, third.received.length]).toEqual([0, 0]);
   });
 
-  it("by silence is not asked again: the deadline has passed", async () => {
+  it("by silence is not asked again when the deadline has passed before it shows", async () => {
     const [first, second, third] = await startThree();
     first.answer = hang;
-    expect(await codeOf(sign(keyWithHome(16), { timeoutMs: 60 }))).toBe("deadline_exceeded");
+    expect(await codeOf(sign(keyWithHome(16), { timeoutMs: 40 }))).toBe("deadline_exceeded");
     expect([second.received.length, third.received.length]).toEqual([0, 0]);
   });
 });

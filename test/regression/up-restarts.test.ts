@@ -15,6 +15,7 @@ it("a killed gateway and a killed pool-manager come back, the gateway where it w
   const testudo = await bed.up(["--enclaves", "1"]);
   const [key] = testudo.publicKeys as [string];
   await signVerified(testudo.url, key, attestation({ source: 1, target: 2 }));
+  expect(testudo.command.stderr()).not.toMatch(/"level":"(warn|error)"/); // a start is nothing to warn of
   for (const [index, name] of (["gateway", "pool"] as const).entries()) {
     const before = testudo.processes();
     process.kill(before[name], "SIGKILL");
@@ -29,6 +30,7 @@ it("a killed gateway and a killed pool-manager come back, the gateway where it w
   }
   const warnings = testudo.command.stderr().match(/"level":"warn","process":"up".*/g) ?? [];
   expect(warnings.map((line) => /"name":"([^"]+)"/.exec(line)?.[1])).toEqual(["gateway", "pool-manager"]);
+  expect(warnings.map((line) => /"pauseMs":(\d+)/.exec(line)?.[1])).toEqual(["0", "0"]);
   await testudo.stop();
 
   function pidOf(name: "gateway" | "pool"): number | undefined {

@@ -59,8 +59,9 @@ beforeEach(() => {
 afterEach(() => supervised.stop({ timeoutMs: 1 }));
 
 describe("a supervised process", () => {
-  it("is started again when it ends after everything was up, and one warning says so", async () => {
+  it("is started again at once when it ends after everything was up, and one warning says so", async () => {
     await endLast();
+    expect(pauses).toEqual([0]);
     expect(children).toHaveLength(2);
     expect(logs).toMatchObject([{ level: "warn", reason: "SIGKILL" }]);
     expect(outcome).toBeUndefined();
@@ -80,22 +81,34 @@ describe("a supervised process", () => {
 
   it("is given up after five ends within a minute", async () => {
     for (let ends = 1; ends <= 4; ends += 1) await endLast();
-    expect(pauses).toEqual([250, 500, 1000, 2000]);
+    expect(pauses).toEqual([0, 250, 500, 1000]);
     expect(outcome).toBeUndefined();
     await endLast();
     expect(outcome).toMatch(/^unavailable: the gateway ended 5 times within 60 s \(last: SIGKILL\)/);
     expect(children).toHaveLength(5);
   });
 
-  it("waits five seconds at most, and little again after it ran for a minute", async () => {
+  it("is back fast when it is killed after ten minutes of calm, and then twice in a row", async () => {
+    for (let round = 0; round < 3; round += 1) {
+      nowMs += 600_000;
+      for (let ends = 1; ends <= 3; ends += 1) await endLast();
+    }
+    expect(pauses).toEqual([0, 250, 500, 0, 250, 500, 0, 250, 500]);
+    expect(outcome).toBeUndefined();
+  });
+
+  it("has its ends of the last minute counted, however long each successor lived", async () => {
     for (let ends = 1; ends <= 7; ends += 1) {
       nowMs += 16_000;
       await endLast();
     }
-    expect(pauses).toEqual([250, 500, 1000, 2000, 4000, 5000, 5000]);
+    expect(pauses).toEqual([0, 250, 500, 1000, 1000, 1000, 1000]);
+    nowMs += 30_000;
+    await endLast();
+    expect(pauses.at(-1)).toBe(500);
     nowMs += 60_000;
     await endLast();
-    expect(pauses.at(-1)).toBe(250);
+    expect(pauses.at(-1)).toBe(0);
     expect(outcome).toBeUndefined();
   });
 

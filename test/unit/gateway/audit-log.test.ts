@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync } from "node:fs";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { type AuditLog, createAuditLog, type Refused } from "#gateway/audit-log.ts";
 import type { Logger } from "#protocol/log.ts";
@@ -64,11 +64,53 @@ describe("the audit log", () => {
     expect(linesOf(path).at(-1)?.requestId).toBe("a-199");
   });
 
-  it("says once that it cannot write, and does not throw", async () => {
+  it("says once that it cannot write, and does not throw, and then how many lines are missing", async () => {
     mkdirSync(folder.path("taken"));
-    const { log } = open("taken");
+    const { path, log } = open("taken");
     await expect.poll(() => logger.error.mock.calls.length).toBe(1);
-    log.record(REFUSED);
-    expect(logger.error.mock.calls[0]?.[0]).toBe("audit log not written");
+    for (let count = 0; count < 500; count += 1) log.record(REFUSED);
+    expect(logger.error.mock.calls.map(([event]) => event)).toEqual(["audit log not written"]);
+    await log.close();
+    expect(logger.error.mock.calls[1]).toEqual([
+      "refusals missing in the audit log",
+      { path, refusals: 500, reason: "the file cannot be written" },
+    ]);
+  });
+
+  it("takes what the disk takes, and counts the rest", async () => {
+    const { path, log } = open("flood");
+    const detail = "x".repeat(1_000);
+    for (let count = 0; count < 2_000; count += 1) log.record({ ...REFUSED, detail });
+    await log.close();
+    const [, { refusals: missing }] = logger.error.mock.calls[0] as [string, { refusals: number }];
+    expect(linesOf(path)).toHaveLength(2_000 - missing);
+    expect(statSync(path).size).toBeGreaterThan(1024 * 1024);
+    expect(statSync(path).size).toBeLessThan(1024 * 1024 + 3_000);
+  });
+
+  it("goes on in a new file when somebody has moved the old one", async () => {
+    const { path, log } = open("moved", 1_000);
+    const record = async (): Promise<void> => {
+      for (let count = 0; count < 5; count += 1) log.record(REFUSED);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    await record();
+    renameSync(path, folder.path("elsewhere"));
+    await record();
+    await log.close();
+    expect(linesOf(folder.path("elsewhere")).length + linesOf(path).length).toBe(10);
+    expect(logger.error).not.toHaveBeenCalled();
+  });
+
+  it("that cannot begin anew leaves lines out, and never throws", async () => {
+    const { path, log } = open("stuck", 1_000);
+    mkdirSync(`${path}.1/taken`, { recursive: true });
+    await expect.poll(() => existsSync(path)).toBe(true);
+    for (let count = 0; count < 10; count += 1) log.record(REFUSED);
+    await log.close();
+    expect(statSync(path).size).toBeLessThanOrEqual(1_000);
+    const [event, fields] = logger.error.mock.calls[0] as [string, { refusals: number; reason: string }];
+    expect([event, fields.refusals + linesOf(path).length]).toEqual(["refusals missing in the audit log", 10]);
+    expect(fields.reason).toMatch(/rename/);
   });
 });

@@ -2,7 +2,7 @@
 
 import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { type GatewayConfig, parseGatewayConfig } from "#gateway/config.ts";
-import { startGateway } from "#gateway/server.ts";
+import { type GatewayModules, startGateway } from "#gateway/server.ts";
 import type { LogFields, Logger } from "#protocol/log.ts";
 import { createFakePool, type FakePool, PUBKEY_HEX } from "./fake-pool.ts";
 
@@ -37,11 +37,15 @@ export interface SendOptions {
 export const SIGN_PATH = `/api/v1/eth2/sign/${PUBKEY_HEX}`;
 
 /** Starts a gateway; its ports are free ones unless `overrides` say otherwise. */
-export const runGateway = async (overrides: Partial<GatewayConfig> = {}): Promise<RunningGateway> => {
+export const runGateway = async (
+  overrides: Partial<GatewayConfig> = {},
+  modules: Partial<GatewayModules> = {},
+): Promise<RunningGateway> => {
   const pool = createFakePool();
   const logged: RunningGateway["logged"] = [];
   const config = parseGatewayConfig({ port: 0, metricsPort: 0, ...overrides });
-  const gateway = await startGateway(config, { pool, logger: recordingLogger(logged), now: () => performance.now() });
+  const logger = recordingLogger(logged);
+  const gateway = await startGateway(config, { pool, logger, now: () => performance.now(), ...modules });
   const send: RunningGateway["send"] = (path, options) => sendTo(`${gateway.url}${path}`, options);
   return {
     url: gateway.url,

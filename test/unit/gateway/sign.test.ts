@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { AuditLog } from "#gateway/audit-log.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 import { PUBKEY_HEX, SIGNATURE_HEX, SIGNED } from "./fake-pool.ts";
 import { type RunningGateway, runGateway } from "./running-gateway.ts";
@@ -124,6 +125,28 @@ describe("POST /api/v1/eth2/sign/{identifier}", () => {
         detail: "target 7 was signed with another root",
       },
     });
+  });
+});
+
+describe("a client that repeats a slashable request", () => {
+  it("does not flood the log: ten lines a second, and how many more; the audit log has every one", async () => {
+    const audited: string[] = [];
+    const audit: AuditLog = { record: ({ requestId }) => void audited.push(requestId), close: async () => undefined };
+    const gateway = await runGateway({}, { audit });
+    gateway.pool.answer = async () => ({ kind: "denied", rule: "double_vote", detail: "target 7" });
+    const startedMs = performance.now();
+    const answers = await Promise.all(Array.from({ length: 300 }, () => gateway.sign(BODY)));
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([412]));
+    const windows = Math.ceil((performance.now() - startedMs) / 1_000);
+    const lines = () => gateway.logged.filter(({ event }) => event === "signing refused");
+    expect(lines().length).toBeGreaterThanOrEqual(10);
+    expect(lines().length).toBeLessThanOrEqual(10 * windows);
+    await gateway.close();
+    const counts = gateway.logged.filter(({ event }) => event === "more signing refused, see metrics and audit log");
+    const suppressed = counts.reduce((sum, { fields }) => sum + Number(fields.suppressed), 0);
+    expect(counts.length).toBeLessThanOrEqual(windows);
+    expect(lines().length + suppressed).toBe(300);
+    expect(new Set(audited).size).toBe(300);
   });
 });
 

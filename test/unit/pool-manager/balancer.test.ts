@@ -15,7 +15,8 @@ const KEYS = 10_000;
 const pubkeyOf = (index: number): Uint8Array => createHash("sha384").update(`key ${index}`).digest();
 const pubkeys = Array.from({ length: KEYS }, (_, index) => pubkeyOf(index));
 
-const idle = (...cids: number[]): MemberLoad[] => cids.map((cid) => ({ cid, inFlight: 0, silentMs: 0 }));
+const idle = (...cids: number[]): MemberLoad[] =>
+  cids.map((cid) => ({ cid, inFlight: 0, silentMs: 0, reachesStore: true }));
 const orderOf = (pubkey: Uint8Array, members: readonly MemberLoad[], slashable = true): number[] =>
   orderCandidates({ pubkey, slashable }, members).map((member) => member.cid);
 const homeOf = (pubkey: Uint8Array, members: readonly MemberLoad[]): number => orderOf(pubkey, members)[0] as number;
@@ -77,7 +78,12 @@ describe("bounded load", () => {
   const [home, second, third] = orderOf(pubkey, idle(16, 17, 18)) as [number, number, number];
   /** Loads of home, second and third. */
   const loads = (...inFlight: number[]): MemberLoad[] =>
-    [home, second, third].map((cid, index) => ({ cid, inFlight: inFlight[index] ?? 0, silentMs: 1 }));
+    [home, second, third].map((cid, index) => ({
+      cid,
+      inFlight: inFlight[index] ?? 0,
+      silentMs: 1,
+      reachesStore: true,
+    }));
 
   it.each([
     ["an idle pool", [0, 0, 0], false],
@@ -98,7 +104,7 @@ describe("bounded load", () => {
     const counts = new Map([16, 17, 18].map((cid) => [cid, 0]));
     const hot = pubkeys.filter((each) => homeOf(each, idle(16, 17, 18)) === 16); // all keys at one home
     for (const each of hot) {
-      const members = [...counts].map(([cid, inFlight]) => ({ cid, inFlight, silentMs: 0 }));
+      const members = [...counts].map(([cid, inFlight]) => ({ cid, inFlight, silentMs: 0, reachesStore: true }));
       const chosen = orderOf(each, members, false)[0] as number;
       counts.set(chosen, (counts.get(chosen) ?? 0) + 1);
     }
@@ -122,6 +128,21 @@ describe("bounded load", () => {
 
   it("goes home when everyone stalls", () => {
     const members = loads(3, 3, 3).map((member) => ({ ...member, silentMs: STALL_MS * 2 }));
+    expect(orderOf(pubkey, members, true)).toEqual([home, second, third]);
+  });
+
+  it("leads slashable work away from a home that does not reach its store, also to a busy member", () => {
+    const members = loads(0, 500, 0).map((member) => ({
+      ...member,
+      reachesStore: member.cid !== home,
+      silentMs: member.cid === second ? STALL_MS * 2 : 0,
+    }));
+    expect(orderOf(pubkey, members, true)).toEqual([third, second, home]);
+    expect(orderOf(pubkey, members, false)).toEqual([home, third, second]);
+  });
+
+  it("keeps slashable work at home when nobody reaches the store", () => {
+    const members = loads(0, 0, 0).map((member) => ({ ...member, reachesStore: false }));
     expect(orderOf(pubkey, members, true)).toEqual([home, second, third]);
   });
 

@@ -26,7 +26,10 @@ beforeEach(async () => {
   };
   const path = folder.path("v");
   listener = await listenGuest(path, new Map([[PORT_DATA, (socket) => void serveRpc(socket, { handler })]]));
-  client = createEnclaveClient({ cid: 16, path }, { now: () => now, random: () => 0, onUp: () => undefined });
+  client = createEnclaveClient(
+    { cid: 16, path },
+    { now: () => now, random: () => 0, onUp: () => undefined, hedge: () => undefined },
+  );
   await until(() => client.connected);
 });
 
@@ -39,7 +42,14 @@ afterEach(async () => {
 const ask = async (): Promise<void> => {
   const before = waiting.length;
   client
-    .sign({ pubkey: new Uint8Array(48), body: new Uint8Array(2), timeoutMs: 10_000 })
+    .sign({
+      pubkey: new Uint8Array(48),
+      body: new Uint8Array(2),
+      timeoutMs: 10_000,
+      deadline: now + 10_000,
+      slashable: true,
+      mayHedge: true,
+    })
     .catch(() => undefined /* closed at the end */);
   await until(() => waiting.length > before);
 };
@@ -83,7 +93,11 @@ it("is silent from the first request that nothing was answered after, and not wi
 
 it("keeps slashable work at home at saturation", async () => {
   const pubkey = new Uint8Array(48);
-  const order = () => orderCandidates({ pubkey, slashable: true }, [client, { cid: 17, inFlight: 0, silentMs: 0 }])[0];
+  const order = () =>
+    orderCandidates({ pubkey, slashable: true }, [
+      client,
+      { cid: 17, inFlight: 0, silentMs: 0, reachesStore: true },
+    ])[0];
   const home = order()?.cid;
   for (let index = 0; index < 100; index += 1) await ask();
   for (let index = 0; index < 50; index += 1) {
