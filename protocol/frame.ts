@@ -35,22 +35,55 @@ export interface Frame {
   readonly payload: Uint8Array;
 }
 
-/** Header bytes of a frame whose payload follows in the given number of bytes. */
-export const encodeFrameHeader = (frame: Omit<Frame, "payload">, payloadBytes: number): Uint8Array => {
-  if (payloadBytes > FRAME_PAYLOAD_BYTES_MAX) {
-    throw new SignerError(
-      "protocol_violation",
-      `frame payload: expected at most ${FRAME_PAYLOAD_BYTES_MAX} bytes, got ${payloadBytes}`,
-    );
+/**
+ * Frames that leave together, as one piece of memory: a stream pays for each write, and the kernel for each piece of
+ * one, more than the copy costs.
+ */
+export class FrameBatch {
+  #frames: Frame[] = [];
+  #bytes = 0;
+
+  /** Frames added since the last {@link FrameBatch.take}. */
+  get size(): number {
+    return this.#frames.length;
   }
-  const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
-  header.writeUInt32BE(FIXED_BYTES + payloadBytes, 0);
-  header.writeUInt8(FRAME_VERSION, 4);
-  header.writeUInt8(FRAME_KINDS.indexOf(frame.kind), 5);
-  header.writeUInt16BE(frame.operation, 6);
-  header.writeUInt32BE(frame.requestId, 8);
-  return header;
-};
+
+  /** Bytes that they will take. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Adds a frame; its payload must stay as it is until it was taken. @throws SignerError `protocol_violation`: too large */
+  add(frame: Frame): void {
+    const { length } = frame.payload;
+    if (length > FRAME_PAYLOAD_BYTES_MAX) {
+      throw new SignerError(
+        "protocol_violation",
+        `frame payload: expected at most ${FRAME_PAYLOAD_BYTES_MAX} bytes, got ${length}`,
+      );
+    }
+    this.#frames.push(frame);
+    this.#bytes += FRAME_HEADER_BYTES + length;
+  }
+
+  /** The bytes of all frames, in order; the batch is then empty. */
+  take(): Buffer {
+    const bytes = Buffer.allocUnsafeSlow(this.#bytes);
+    let at = 0;
+    for (const { kind, operation, requestId, payload } of this.#frames) {
+      bytes.writeUInt32BE(FIXED_BYTES + payload.length, at);
+      bytes.writeUInt8(FRAME_VERSION, at + 4);
+      bytes.writeUInt8(FRAME_KINDS.indexOf(kind), at + 5);
+      bytes.writeUInt16BE(operation, at + 6);
+      bytes.writeUInt32BE(requestId, at + 8);
+      bytes.set(payload, at + FRAME_HEADER_BYTES);
+      at += FRAME_HEADER_BYTES + payload.length;
+    }
+    this.#frames = [];
+    this.#bytes = 0;
+    return bytes;
+  }
+}
 
 /** A frame whose payload is still coming. */
 interface PartialFrame {

@@ -12,7 +12,7 @@
 import type { Duplex } from "node:stream";
 import { ByteReader, ByteWriter } from "./bytes.ts";
 import { ERROR_CODES, SignerError, toSignerError } from "./errors.ts";
-import { encodeFrameHeader, type Frame, FrameDecoder } from "./frame.ts";
+import { type Frame, FrameBatch, FrameDecoder } from "./frame.ts";
 import {
   FRAME_PAYLOAD_BYTES_MAX,
   FRAME_TIMEOUT_MS,
@@ -220,8 +220,8 @@ const createFrameStream = (
   hooks: { onFrame: (frame: Frame) => void; onClose: (reason: SignerError) => void },
 ): FrameStream => {
   const decoder = new FrameDecoder();
+  const batch = new FrameBatch();
   let closed = false;
-  let corked = false;
   let unsentFrames = 0;
   /** Runs from a frame's first byte to its last. */
   let frameTimer: NodeJS.Timeout | undefined;
@@ -273,26 +273,18 @@ const createFrameStream = (
   // A socket that was gone before it came here emits nothing any more.
   if (socket.destroyed) queueMicrotask(() => close(new SignerError("connection_lost", "connection is closed")));
 
-  const onSent = (): void => {
-    unsentFrames -= 1;
+  const flush = (): void => {
+    if (closed) return;
+    const { size } = batch;
+    socket.write(batch.take(), () => {
+      unsentFrames -= size;
+    });
   };
   const send = (frame: Frame): void => {
     if (closed) return;
-    if (!corked) {
-      corked = true;
-      socket.cork();
-      setImmediate(() => {
-        corked = false;
-        socket.uncork();
-      });
-    }
-    const header = encodeFrameHeader(frame, frame.payload.length);
+    batch.add(frame);
     unsentFrames += 1;
-    if (frame.payload.length === 0) socket.write(header, onSent);
-    else {
-      socket.write(header);
-      socket.write(frame.payload, onSent);
-    }
+    if (batch.size === 1) setImmediate(flush);
   };
 
   return {
@@ -302,7 +294,7 @@ const createFrameStream = (
       return closed;
     },
     get backlogged() {
-      return socket.writableLength > WRITE_BUFFER_BYTES_MAX || unsentFrames > WRITE_BUFFER_FRAMES_MAX;
+      return socket.writableLength + batch.bytes > WRITE_BUFFER_BYTES_MAX || unsentFrames > WRITE_BUFFER_FRAMES_MAX;
     },
   };
 };

@@ -4,6 +4,7 @@
  * entry each, measured at 24 MiB for 100,000 (`test/unit/enclave-worker/floor.test.ts` holds it below 32).
  */
 
+import { allocatePooled, fromByteString, toByteString } from "#protocol/bytes.ts";
 import { RECORD_BYTES } from "#protocol/slashing/record.ts";
 
 /** The records. Keys are public keys, 48 bytes. */
@@ -49,44 +50,42 @@ export const createFloor = (): Floor => {
     acknowledged = marks;
   };
 
-  const recordAt = (slot: number): Uint8Array =>
-    new Uint8Array(records.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES));
+  const recordAt = (slot: number): Uint8Array => {
+    const record = allocatePooled(RECORD_BYTES);
+    record.set(records.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES));
+    return record;
+  };
 
   return {
     get size() {
       return slots.size;
     },
-    has: (pubkey) => slots.has(nameOf(pubkey)),
+    has: (pubkey) => slots.has(toByteString(pubkey)),
     record: (pubkey) => {
-      const slot = slots.get(nameOf(pubkey));
+      const slot = slots.get(toByteString(pubkey));
       return slot === undefined ? undefined : recordAt(slot);
     },
     isAcknowledged: (pubkey) => {
-      const slot = slots.get(nameOf(pubkey));
+      const slot = slots.get(toByteString(pubkey));
       return slot !== undefined && acknowledged[slot] === 1;
     },
     set: (pubkey, record, options) => {
       if (record.length !== RECORD_BYTES) throw new Error(`record: expected ${RECORD_BYTES} bytes`);
-      const name = nameOf(pubkey);
+      const name = toByteString(pubkey);
       const slot = slots.get(name) ?? takeSlot();
       slots.set(name, slot);
       records.set(record, slot * RECORD_BYTES);
       acknowledged[slot] = options.acknowledged ? 1 : 0;
     },
     delete: (pubkey) => {
-      const name = nameOf(pubkey);
+      const name = toByteString(pubkey);
       const slot = slots.get(name);
       if (slot === undefined) return;
       slots.delete(name);
       free.push(slot);
     },
     *entries() {
-      for (const [name, slot] of slots) yield { pubkey: pubkeyOf(name), record: recordAt(slot) };
+      for (const [name, slot] of slots) yield { pubkey: fromByteString(name), record: recordAt(slot) };
     },
   };
 };
-
-/** One character a byte: half of what hex would take. */
-const nameOf = (pubkey: Uint8Array): string =>
-  Buffer.from(pubkey.buffer, pubkey.byteOffset, pubkey.byteLength).toString("latin1");
-const pubkeyOf = (name: string): Uint8Array => new Uint8Array(Buffer.from(name, "latin1"));

@@ -16,7 +16,7 @@ import { bytesEqual, toHex } from "#protocol/bytes.ts";
 import { assertNever, SignerError, toSignerError } from "#protocol/errors.ts";
 import { PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
-import type { RecordCodec } from "#protocol/slashing/record.ts";
+import { type RecordCodec, readKeptRecord } from "#protocol/slashing/record.ts";
 import { type Candidate, decide, EMPTY_STATE, isBehind, type SlashingState } from "#protocol/slashing/rules.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import { createFloor } from "./floor.ts";
@@ -112,6 +112,12 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
     if (floor.has(pubkey)) floor.set(pubkey, record, mark);
   };
 
+  /** The newest record that was seen, and what it says. */
+  const seen = (pubkey: Uint8Array): { readonly record: Uint8Array; readonly state: SlashingState } | undefined => {
+    const record = floor.record(pubkey);
+    return record && { record, state: readKeptRecord(record) };
+  };
+
   const requireTrust = (): void => {
     const reason = problem ?? modules.suspicion?.();
     if (reason !== undefined) throw new SignerError("store_suspect", reason);
@@ -121,8 +127,8 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   const absorb = (pubkey: Uint8Array, actual: Uint8Array | undefined): void => {
     const found = actual ?? suspect(`the record of ${toHex(pubkey)} is gone from the store`);
     const state = verified(pubkey, found);
-    const seen = floor.record(pubkey);
-    if (seen !== undefined && isBehind(state, verified(pubkey, seen))) {
+    const before = seen(pubkey);
+    if (before !== undefined && isBehind(state, before.state)) {
       suspect(`the record of ${toHex(pubkey)} is older than one seen before`);
     }
     keep(pubkey, found, { acknowledged: false });
@@ -157,9 +163,10 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
   /** Decides once on the cached record and, if that stands in the store, settles the request. */
   const attempt = async (request: GuardedRequest, sign: () => Promise<Uint8Array>): Promise<Settled> => {
     const { pubkey, candidate } = request;
-    const record = floor.record(pubkey);
-    if (record === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(pubkey)}`);
-    const decision = decide(verified(pubkey, record), candidate, { slotsPerEpoch });
+    const kept = seen(pubkey);
+    if (kept === undefined) throw new SignerError("unknown_key", `no slashing record for ${toHex(pubkey)}`);
+    const { record } = kept;
+    const decision = decide(kept.state, candidate, { slotsPerEpoch });
     switch (decision.kind) {
       case "refuse":
         return { kind: "denied", rule: decision.rule, detail: decision.detail };
@@ -264,11 +271,7 @@ export const createGuard = ({ slotsPerEpoch }: { slotsPerEpoch: number }, module
       }
       if (trust && sound) problem = undefined;
     },
-    seen: (pubkey) => {
-      const record = floor.record(pubkey);
-      const decoded = record && codec.decode(pubkey, record);
-      return decoded?.kind === "record" ? decoded.state : undefined;
-    },
+    seen: (pubkey) => seen(pubkey)?.state,
     records: () => floor.entries(),
     get problem() {
       return problem;

@@ -87,7 +87,7 @@ export const createRecordCodec = (options: RecordCodecOptions): RecordCodec => {
   return {
     encode: (pubkey, state) => {
       expectLength(pubkey, PUBKEY_BYTES, "pubkey");
-      const record = Buffer.alloc(RECORD_BYTES);
+      const record = Buffer.allocUnsafe(RECORD_BYTES).fill(0);
       writeBody(record, state, keyring.writingKeyId);
       setMessage(record.subarray(0, BODY_BYTES), pubkey);
       record.set(keyring.sign(message), BODY_BYTES);
@@ -108,6 +108,18 @@ export const createRecordCodec = (options: RecordCodecOptions): RecordCodec => {
       return readBody(record, macKeyId);
     },
   };
+};
+
+/**
+ * The state of a record that this process verified or made before, and kept where nobody else can write: its MAC is not
+ * computed again. @throws SignerError `internal` for bytes that are no record
+ */
+export const readKeptRecord = (bytes: Uint8Array): SlashingState => {
+  const record = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  expectLength(record, RECORD_BYTES, "record");
+  const decoded = readBody(record, record.readUInt16BE(2));
+  if (decoded.kind === "record") return decoded.state;
+  throw new SignerError("internal", `a kept ${decoded.reason}`);
 };
 
 const writeBody = (record: Buffer, { block, attestation, control }: SlashingState, macKeyId: number): void => {

@@ -1,7 +1,14 @@
-/** A whole frame in one buffer, for peers that a test makes by hand. */
+/** Frames as bytes, for peers that a test makes by hand. */
 
-import { encodeFrameHeader, type Frame } from "#protocol/frame.ts";
+import { FRAME_HEADER_BYTES, type Frame, FrameBatch } from "#protocol/frame.ts";
 
 /** Header and payload of `frame`. */
-export const encodeFrame = (frame: Frame): Buffer =>
-  Buffer.concat([encodeFrameHeader(frame, frame.payload.length), frame.payload]);
+export const encodeFrame = (frame: Frame): Buffer => {
+  const batch = new FrameBatch();
+  batch.add(frame);
+  return batch.take();
+};
+
+/** The header alone, of a frame whose payload has so many bytes. */
+export const encodeFrameHeader = (frame: Omit<Frame, "payload">, payloadBytes: number): Buffer =>
+  encodeFrame({ ...frame, payload: new Uint8Array(payloadBytes) }).subarray(0, FRAME_HEADER_BYTES);

@@ -70,12 +70,13 @@ const pathOf = (url: string | undefined): string | undefined =>
 
 /** Puts a mutant into the text of its file. @throws Error when its piece is not there exactly once */
 export const mutate = (source: string, mutant: Mutant): string => {
-  const parts = source.split(mutant.find);
-  if (parts.length !== 2) {
+  const edits = mutant.and === undefined ? [mutant] : [mutant, mutant.and];
+  return edits.reduce((text, { find, replace }) => {
+    const parts = text.split(find);
+    if (parts.length === 2) return parts.join(replace);
     throw new Error(
       `mutant ${mutant.name}: expected its piece once in ${mutant.file}, found it ${parts.length - 1} times; ` +
         "adapt test/simulation/mutants.ts to the code",
     );
-  }
-  return parts.join(mutant.replace);
+  }, source);
 };

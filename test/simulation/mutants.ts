@@ -5,14 +5,20 @@
 
 import type { Scenario } from "./plan.ts";
 
-/** One defect. */
-export interface Mutant {
-  readonly name: string;
-  /** Path from the project's root. */
-  readonly file: string;
+/** A piece of text and what stands there instead. */
+export interface Edit {
   /** Found exactly once in the file, or the loader fails. */
   readonly find: string;
   readonly replace: string;
+}
+
+/** One defect. */
+export interface Mutant extends Edit {
+  readonly name: string;
+  /** Path from the project's root. */
+  readonly file: string;
+  /** A second place, where the first alone would be harmless. */
+  readonly and?: Edit;
   /** The scenario whose promise it breaks. */
   readonly scenario: Scenario;
 }
@@ -47,8 +53,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "floor-ignored",
     file: GUARD,
-    find: "if (seen !== undefined && isBehind(state, verified(pubkey, seen))) {",
-    replace: "if (seen === state && isBehind(state, verified(pubkey, seen))) {",
+    find: "if (before !== undefined && isBehind(state, before.state)) {",
+    replace: "if (before === undefined && isBehind(state, state)) {",
     scenario: "class-2",
   },
   {
@@ -65,6 +71,10 @@ export const MUTANTS: readonly Mutant[] = [
     file: GUARD,
     find: `      : suspect(\`the record of \${toHex(pubkey)} cannot be verified: \${decoded.reason}\`);`,
     replace: "      : EMPTY_STATE;",
+    and: {
+      find: "state: readKeptRecord(record) }",
+      replace: "state: verified(pubkey, record) }",
+    },
     scenario: "class-2",
   },
   {

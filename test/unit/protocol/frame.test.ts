@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { SignerError } from "#protocol/errors.ts";
-import { encodeFrameHeader, FRAME_HEADER_BYTES, FRAME_KINDS, type Frame, FrameDecoder } from "#protocol/frame.ts";
+import { FRAME_HEADER_BYTES, FRAME_KINDS, type Frame, FrameBatch, FrameDecoder } from "#protocol/frame.ts";
 import { FRAME_PAYLOAD_BYTES_MAX } from "#protocol/limits.ts";
-import { encodeFrame } from "../../helpers/encode-frame.ts";
+import { encodeFrame, encodeFrameHeader } from "../../helpers/encode-frame.ts";
 
 const anyFrame: fc.Arbitrary<Frame> = fc.record({
   kind: fc.constantFrom(...FRAME_KINDS),
@@ -30,6 +30,28 @@ const header = (change: (bytes: Buffer) => void): Buffer => {
   change(bytes);
   return bytes;
 };
+
+describe("FrameBatch", () => {
+  it("writes many frames as one piece, in order, and is empty again", () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { maxLength: 6 }), (frames) => {
+        const batch = new FrameBatch();
+        for (const frame of frames) batch.add(frame);
+        const expected = Buffer.concat(frames.map(encodeFrame));
+        expect([batch.size, batch.bytes]).toEqual([frames.length, expected.length]);
+        expect(batch.take()).toEqual(expected);
+        expect([batch.size, batch.bytes, batch.take().length]).toEqual([0, 0, 0]);
+      }),
+    );
+  });
+
+  it("is not changed by a frame that it refuses", () => {
+    const batch = new FrameBatch();
+    const frame = { kind: "request", operation: 1, requestId: 1 } as const;
+    expect(() => batch.add({ ...frame, payload: new Uint8Array(FRAME_PAYLOAD_BYTES_MAX + 1) })).toThrow();
+    expect([batch.size, batch.bytes]).toEqual([0, 0]);
+  });
+});
 
 describe("FrameDecoder", () => {
   it("gives back the same frames however the stream is cut", () => {

@@ -5,7 +5,6 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ERROR_CODES, SignerError } from "#protocol/errors.ts";
-import { encodeFrameHeader } from "#protocol/frame.ts";
 import {
   FRAME_PAYLOAD_BYTES_MAX,
   FRAME_TIMEOUT_MS,
@@ -22,7 +21,7 @@ import {
   serveRpc,
 } from "#protocol/rpc.ts";
 import { connectUnix, type Listener, listenUnix } from "#protocol/transport/hybrid.ts";
-import { encodeFrame } from "../../helpers/encode-frame.ts";
+import { encodeFrame, encodeFrameHeader } from "../../helpers/encode-frame.ts";
 import { makeSocketFolder, until } from "../../helpers/socket-folder.ts";
 
 const TIMEOUT = { timeoutMs: 5_000 };
