@@ -3,12 +3,13 @@
 import { type KeyObject, sign } from "node:crypto";
 import { resolve } from "node:path";
 import { Command } from "commander";
+import { CLOCK_SKEW_MS_MAX, lastSignableEpoch } from "#enclave/slashing/recovery.ts";
 import { managerSocketPath } from "#pool-manager/config.ts";
 import { decodeSlashingStatus, MANAGER_OPERATIONS } from "#pool-manager/manager-messages.ts";
 import type { SlashingStatus } from "#pool-manager/operator.ts";
 import { developmentOperatorKeyPath, readOperatorPrivateKey } from "#pool-manager/operator-key.ts";
 import { fromHex } from "#protocol/bytes.ts";
-import { SignerError } from "#protocol/errors.ts";
+import { SignerError, toSignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PAGE_ENTRIES_MAX } from "#protocol/limits.ts";
 import { decodeOperatorReport, type OperatorReport } from "#protocol/messages/control.ts";
 import {
@@ -36,6 +37,8 @@ interface CommandValues {
 const OPERATE_MS = 610_000;
 const ASK_MS = 5_000;
 const NUMBER_MAX = Number.MAX_SAFE_INTEGER;
+/** What `up --clock-bound` is unless said otherwise. */
+const CLOCK_BOUND_EPOCHS = 1;
 
 const command = (name: OperatorCommandName, description: string): Command =>
   new Command(name).description(description).option("--data <dir>", "data folder of the running Testudo", "./data");
@@ -74,7 +77,7 @@ export const slashingOperatorCommands = (): Command[] => [
     .description("Raise every record above whatever may have been lost, and trust the store again (signed).")
     .option(
       "--epoch <n>",
-      "epoch to raise to (default: the last that the clock bound lets through)",
+      "epoch to raise to (default: the last that a clock bound of 1 lets through, by clocks that differ by 10 s)",
       integerBetween(0, NUMBER_MAX),
     )
     .action((values: CommandValues & StoreOptionValues) => run("recover", { ...values, epoch: recoveryEpoch(values) })),
@@ -89,11 +92,15 @@ const run = async (name: OperatorCommandName, values: CommandValues): Promise<vo
     const pubkeys = values.pubkeys === undefined ? [] : readPubkeys(values.pubkeys);
     const key = needsSignature(name) ? operatorKey(values) : undefined;
     const totals = { written: 0, unchanged: 0, blank: 0, failed: 0 };
+    const sequence = Math.max(status.commandSequence + 1, Math.floor(Date.now() / 1000));
     for (const [index, page] of pagesOf(pubkeys).entries()) {
-      const made = makeCommand(name, { values, status, page, index });
+      const made = makeCommand(name, { values, status, page, sequence: sequence + index });
       const payload = key === undefined ? made : Buffer.concat([made, sign(null, operatorMessage(made), key)]);
-      const report = decodeOperatorReport(await ask(manager, MANAGER_OPERATIONS.operate, payload, OPERATE_MS));
-      add(totals, report);
+      try {
+        add(totals, decodeOperatorReport(await ask(manager, MANAGER_OPERATIONS.operate, payload, OPERATE_MS)));
+      } catch (error) {
+        throw index === 0 ? error : brokenOff(error, { done: index * PAGE_ENTRIES_MAX, total: pubkeys.length });
+      }
     }
     process.stdout.write(
       `${name}: ${totals.written} changed, ${totals.unchanged} unchanged, ${totals.failed} failed\n`,
@@ -119,16 +126,24 @@ const add = (
   totals.blank += report.blank;
   totals.failed += report.failed;
   for (const { pubkeyHex, reason } of report.failures) process.stderr.write(`failed: ${pubkeyHex}: ${reason}\n`);
+  const unnamed = report.failed - report.failures.length;
+  if (unnamed > 0) process.stderr.write(`failed: ${unnamed} more\n`);
+};
+
+const brokenOff = (error: unknown, { done, total }: { done: number; total: number }): SignerError => {
+  const { code, detail } = toSignerError(error);
+  const progress = `it was carried out for the first ${done} of ${total} validators, and may be run again for all`;
+  return new SignerError(code, `${detail}; ${progress}`, { cause: error });
 };
 
 const makeCommand = (
   name: OperatorCommandName,
-  at: { values: CommandValues; status: SlashingStatus; page: readonly Uint8Array[]; index: number },
+  at: { values: CommandValues; status: SlashingStatus; page: readonly Uint8Array[]; sequence: number },
 ): Uint8Array => {
   const made: OperatorCommand = {
     command: name,
     storeId: fromHex(at.status.storeIdHex, STORE_ID_BYTES, "store id"),
-    sequence: needsSignature(name) ? at.status.commandSequence + 1 + at.index : 0,
+    sequence: needsSignature(name) ? at.sequence : 0,
     epoch: name === "rotate-mac" ? at.status.nextMacKeyId : (at.values.epoch ?? 0),
     slot: at.values.slot ?? 0,
     pubkeys: at.page,
@@ -167,7 +182,10 @@ const ask = (manager: RpcClient, operation: number, payload: Uint8Array, timeout
 const operatorKey = ({ operatorKey, data }: CommandValues): KeyObject =>
   readOperatorPrivateKey(operatorKey ?? developmentOperatorKeyPath(resolve(data)));
 
-/** The last epoch that may have been signed: one more than the enclave's own clock bound does no harm. */
+/**
+ * The last epoch that may have been signed, under the usual clock bound, by the fastest clock that is allowed for. The
+ * enclave looks at its own clock a little later, and refuses less than that says.
+ */
 const recoveryEpoch = (values: CommandValues & StoreOptionValues): number => {
   if (values.epoch !== undefined) return values.epoch;
   const { genesisTimeSeconds, secondsPerSlot, slotsPerEpoch } = networkOf(values);
@@ -177,6 +195,6 @@ const recoveryEpoch = (values: CommandValues & StoreOptionValues): number => {
       "the genesis time is not known: say --epoch, the last that may have been signed",
     );
   }
-  const now = Math.max(0, Date.now() / 1000 - genesisTimeSeconds);
-  return Math.floor(now / (secondsPerSlot * slotsPerEpoch)) + 1;
+  const now = Math.max(0, (Date.now() + CLOCK_SKEW_MS_MAX + ASK_MS) / 1000 - genesisTimeSeconds);
+  return lastSignableEpoch(Math.floor(now / (secondsPerSlot * slotsPerEpoch)), CLOCK_BOUND_EPOCHS);
 };

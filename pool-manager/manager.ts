@@ -147,8 +147,10 @@ export const startPoolManager = async (
   const configured = (): ControlClient[] => controls(members).filter((control) => provisioner.isConfigured(control));
   const operate = createOperatorDesk({ controls: configured, logger, folder });
   const slashingStatus = async (): Promise<SlashingStatus> => {
-    const statuses = await Promise.all(configured().map((control) => control.status()));
-    const commandSequence = Math.max(0, ...statuses.map((status) => status.commandSequence));
+    // One that hangs must not hold up the command: the enclave that executes it checks the sequence again.
+    const statuses = await Promise.allSettled(configured().map((control) => control.status()));
+    const known = statuses.flatMap((status) => (status.status === "fulfilled" ? [status.value.commandSequence] : []));
+    const commandSequence = Math.max(0, ...known);
     const { macKeys, writingKeyId } = folder.secrets.macKeys;
     const newest = Math.max(...macKeys.keys());
     const nextMacKeyId = newest === writingKeyId ? newest + 1 : newest;

@@ -41,13 +41,37 @@ export const createOperatorDesk = (modules: {
   };
 
   /** Every enclave accepts the new key before one writes under it: add before switching, switch before retiring. */
-  const acceptKey = async (id: number, all: readonly ControlClient[]): Promise<void> => {
+  const acceptKey = async (id: number): Promise<void> => {
     const newest = Math.max(...folder.secrets.macKeys.macKeys.keys());
     const isPending = newest !== folder.secrets.macKeys.writingKeyId; // a rotation that broke off goes on
     const expected = isPending ? newest : newest + 1;
     if (id !== expected) throw new SignerError("bad_request", `rotate-mac: key id: expected ${expected}, got ${id}`);
     if (!isPending) folder.addMacKey();
-    await Promise.all(all.map((enclave) => enclave.macKeys(folder.secrets.macKeys)));
+    // Asked for anew: whoever got its settings before the key was there is among them by now.
+    await Promise.all(modules.controls().map((enclave) => enclave.macKeys(folder.secrets.macKeys)));
+  };
+
+  /**
+   * Removes the old keys. What an enclave has seen lately must be under the new one: what it could no longer verify
+   * would be missing in a recovery, or would look like an altered record.
+   */
+  const retireKeys = async (id: number, refreshed: boolean): Promise<void> => {
+    const statuses = await Promise.allSettled(modules.controls().map((enclave) => enclave.status()));
+    const trusted = statuses.every((each) => each.status === "fulfilled" && each.value.storeProblem === undefined);
+    if (!refreshed || !trusted) {
+      throw new SignerError(
+        "unavailable",
+        "rotate-mac: every record is under the new key, but not every enclave has taken them over, so the old key " +
+          "stays accepted: look at /healthcheck, then run it again",
+      );
+    }
+    folder.retireMacKeys(id);
+    const told = await Promise.allSettled(modules.controls().map((enclave) => enclave.macKeys(folder.secrets.macKeys)));
+    for (const result of told) {
+      if (result.status === "fulfilled") continue;
+      const reason = toSignerError(result.reason).detail;
+      logger.warn("an enclave accepts the retired MAC key until it is replaced", { reason });
+    }
   };
 
   return async (payload) => {
@@ -57,7 +81,7 @@ export const createOperatorDesk = (modules: {
     if (executor === undefined) throw new SignerError("unavailable", "no enclave is there to execute the command");
     const others = controls.filter((enclave) => enclave !== executor);
     if (command === "recover") await collectFloors(executor, others);
-    if (command === "rotate-mac") await acceptKey(epoch, [executor, ...others]);
+    if (command === "rotate-mac") await acceptKey(epoch);
     const report = await executor.operate(payload);
     const refreshed = await Promise.allSettled(others.map((enclave) => enclave.refresh()));
     for (const result of refreshed) {
@@ -66,7 +90,12 @@ export const createOperatorDesk = (modules: {
         logger.warn("enclave not refreshed yet", { command, reason: toSignerError(result.reason).detail });
       }
     }
-    if (command === "rotate-mac" && report.failed === 0) folder.retireMacKeys(epoch);
+    if (command === "rotate-mac" && report.failed === 0) {
+      await retireKeys(
+        epoch,
+        refreshed.every(({ status }) => status === "fulfilled"),
+      );
+    }
     return report;
   };
 };

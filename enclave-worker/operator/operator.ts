@@ -1,9 +1,11 @@
 /**
  * Executes operator commands inside the enclave: those that only raise protection at once, the others under the
- * operator's signature and in sequence, so that none works twice.
+ * operator's signature and in sequence, so that none works twice. The sequence is the time of signing: an old command
+ * does not work again even where the store, and with it the last sequence, was lost.
  *
  * Recovery first marks the store as suspect and waits until every enclave of every parent has seen it: meanwhile nobody
- * signs anything slashable, and what is then written stands above whatever was lost.
+ * signs anything slashable, and what is then written stands above whatever was lost. A rotation of the MAC key waits
+ * in the same way once the marker is under the new key: from then on no record is made under the old one.
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,6 +17,7 @@ import { merge, type SlashingState } from "#protocol/slashing/rules.ts";
 import type { SlashingStore, StoreEntry } from "#protocol/slashing/store.ts";
 import type { FoundMarker } from "../slashing/marker-keeper.ts";
 import type { Protection, Workshop } from "../slashing/protection.ts";
+import { CLOCK_SKEW_MS_MAX } from "../slashing/recovery.ts";
 import { type RewriteReport, rewriteRecords } from "../slashing/rewrite.ts";
 import type { Authority } from "./authority.ts";
 import { transformOf } from "./transforms.ts";
@@ -40,12 +43,17 @@ export interface OperatorModules {
   readonly authority: Authority;
   /** Wall clock in ms since 1970. */
   readonly wallClock: () => number;
-  /** The last epoch that may be signed now; undefined where the genesis time is not known or there is no bound. */
-  readonly lastSignableEpoch: () => number | undefined;
+  /**
+   * The last epoch that may be signed by a clock that is `aheadMs` ahead of this enclave's; undefined where the genesis
+   * time is not known or there is no bound.
+   */
+  readonly lastSignableEpoch: (aheadMs: number) => number | undefined;
 }
 
 /** Every enclave looks at the marker once a second (`../enclave.ts`): three looks and a stall. */
 const SEEN_BY_ALL_MS = 5_000;
+/** Age of a signed command, and how far it may be ahead: it is made by the command line that hands it over. */
+const SIGNED_WITHIN_SECONDS = 600;
 
 /** Makes the desk of one installation. */
 export const createOperator = (
@@ -53,6 +61,7 @@ export const createOperator = (
   modules: OperatorModules,
 ): Operator => {
   const { protection, store, authority } = modules;
+  const { seenByAllMs = SEEN_BY_ALL_MS } = options;
   /** What other enclaves have seen, merged, by `0x` hex public key. */
   const floors = new Map<string, SlashingState>();
   let busy = false;
@@ -87,17 +96,29 @@ export const createOperator = (
     return [...all.values()];
   };
 
-  const expectSequence = (marker: Marker, { sequence }: OperatorCommand): void => {
-    if (sequence === marker.commandSequence + 1) return;
+  /** A marker that is ahead of the clock, because that was put back, must not shut the operator out. */
+  const expectSequence = ({ commandSequence: last }: Marker, { sequence }: OperatorCommand): void => {
+    const nowSeconds = Math.floor(modules.wallClock() / 1000);
+    const earliest = Math.max(last + 1, nowSeconds - SIGNED_WITHIN_SECONDS);
+    const latest = Math.max(last, nowSeconds) + SIGNED_WITHIN_SECONDS;
+    if (sequence >= earliest && sequence <= latest) return;
     throw new SignerError(
       "bad_request",
-      `operator command: sequence: expected ${marker.commandSequence + 1}, got ${sequence}: sign it anew`,
+      `operator command: sequence: expected ${earliest}..${latest} (unix seconds), got ${sequence}: ` +
+        "it or a later one was executed before, or it was signed too long ago: sign it anew",
     );
   };
 
   const replaceMarker = async (workshop: Workshop, found: FoundMarker, next: Marker): Promise<void> => {
     if (await workshop.marker.replace(found, next)) return;
     throw new SignerError("unavailable", "the store's marker changed meanwhile, run the command again");
+  };
+
+  /** What an enclave has seen of a suspect store must stay readable for the recovery: keys change after it. */
+  const expectTrust = ({ suspectSinceUnixSeconds }: Marker): void => {
+    if (protection.problem === undefined && suspectSinceUnixSeconds === 0) return;
+    const reason = protection.problem ?? "the slashing store is suspect: run `testudo slashing recover`";
+    throw new SignerError("store_suspect", `rotate-mac: not while the store is not trusted: ${reason}`);
   };
 
   const ordinary = async (command: OperatorCommand, workshop: Workshop): Promise<OperatorOutcome> => {
@@ -107,31 +128,28 @@ export const createOperator = (
     const found = await workshop.marker.find();
     if (found.kind !== "ok") throw new SignerError("store_suspect", protection.problem ?? "the marker is not there");
     let { marker } = found;
+    if (command.command === "rotate-mac") expectTrust(marker);
     if (marker.commandSequence < workshop.sequence) {
       await workshop.marker.raiseSuspicion();
       throw new SignerError("store_suspect", "the store's marker is older than one seen before: run `recover`");
     }
     if (needsSignature(command.command)) {
       expectSequence(marker, command);
+      if (command.command === "rotate-mac") workshop.writeUnder(command.epoch);
       // The sequence moves first: whatever happens after, this command does not work again.
       marker = { ...marker, commandSequence: command.sequence };
       await replaceMarker(workshop, found, marker);
     }
-    if (command.command === "rotate-mac") {
-      workshop.writeUnder(command.epoch);
-      const now = await workshop.marker.find();
-      if (now.kind !== "ok") throw new SignerError("store_suspect", "the store's marker is not what it was");
-      await replaceMarker(workshop, now, now.marker);
-    }
+    if (command.command === "rotate-mac") await sleep(seenByAllMs);
     const report = await rewrite(command, workshop, await subjects(command, workshop));
     await workshop.adopt(marker, { trust: false });
     return report;
   };
 
   const recover = async (command: OperatorCommand, workshop: Workshop): Promise<OperatorOutcome> => {
-    const bound = modules.lastSignableEpoch();
+    const bound = modules.lastSignableEpoch(CLOCK_SKEW_MS_MAX);
     if (bound !== undefined && command.epoch < bound) {
-      throw new SignerError("bad_request", `recover: epoch: expected at least ${bound}, got ${command.epoch}`);
+      throw new SignerError("bad_request", `recover: --epoch: expected at least ${bound}, got ${command.epoch}`);
     }
     if (command.pubkeys.length > 0) throw new SignerError("bad_request", "recover: is about all validators at once");
     const epochMax = Math.floor(Number.MAX_SAFE_INTEGER / options.slotsPerEpoch) - 1;
@@ -139,7 +157,7 @@ export const createOperator = (
       throw new SignerError("bad_request", `recover: epoch: expected at most ${epochMax}, got ${command.epoch}`);
     }
     const suspended = await suspend(command, workshop);
-    await sleep(options.seenByAllMs ?? SEEN_BY_ALL_MS);
+    await sleep(seenByAllMs);
     const report = await rewrite(command, workshop, await subjects(command, workshop));
     if (report.failures.length > 0) return report; // the store stays suspect
     const { sequence } = command;

@@ -39,17 +39,27 @@ export interface MarkerKeeper {
   raiseSuspicion(): Promise<void>;
 }
 
+/** What a keeper goes by. */
+export interface MarkerKeeperOptions {
+  readonly expected: ExpectedMarker;
+  /** The keys in force now. */
+  readonly macKeys: () => MacKeys;
+  /** Told the key of each marker that verifies, before anything is written in its place. */
+  readonly onMacKey?: (macKeyId: number) => void;
+}
+
 /** Makes the keeper. `wallClock` is in ms since 1970. */
 export const createMarkerKeeper = (
-  options: { readonly expected: ExpectedMarker /** the keys in force now */; readonly macKeys: () => MacKeys },
+  { expected, macKeys, onMacKey }: MarkerKeeperOptions,
   { store, wallClock }: { readonly store: SlashingStore; readonly wallClock: () => number },
 ): MarkerKeeper => {
-  const { expected, macKeys } = options;
-
   const judge = (bytes: Uint8Array | undefined): FoundMarker => {
     if (bytes === undefined) return { kind: "absent" };
     const verified = verifyMarker(bytes, expected, macKeys());
-    if (verified.kind === "ok") return { ...verified, bytes };
+    if (verified.kind === "ok") {
+      onMacKey?.(verified.macKeyId);
+      return { ...verified, bytes };
+    }
     return { ...verified, bytes, genuine: decodeMarker(bytes, macKeys()).kind === "marker" };
   };
 

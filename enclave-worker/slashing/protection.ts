@@ -45,7 +45,10 @@ export interface Protection {
   refreshHealth(): void;
   /** Reads all records again, for another enclave's operator command. */
   refresh(): Promise<void>;
-  /** Takes the accepted MAC keys anew; the one that writes stays. @throws SignerError `bad_request` without it */
+  /**
+   * Takes the accepted MAC keys anew; the one that writes stays.
+   * @throws SignerError `bad_request` without that one, or when a record was last seen under a key that would go
+   */
   acceptMacKeys(keys: MacKeys["macKeys"]): void;
   /** What operator commands work with. @throws SignerError `bad_request` while the chain is not known */
   workshop(): Workshop;
@@ -67,7 +70,7 @@ export interface Workshop {
   readonly pubkeys: () => Uint8Array[];
   /** Sequence of the last signed command that this enclave knows of. */
   readonly sequence: number;
-  /** Makes another accepted key the writing one. @throws SignerError `bad_request` when it is not accepted */
+  /** Makes a later accepted key the writing one. @throws SignerError `bad_request` when it is none */
   writeUnder(macKeyId: number): void;
   /** Looks at the marker at once, as every enclave does once a second. */
   look(): Promise<void>;
@@ -90,7 +93,11 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
   const { store } = modules;
   let { macKeys } = options;
   const keeper = createMarkerKeeper(
-    { expected: { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION }, macKeys: () => macKeys },
+    {
+      expected: { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION },
+      macKeys: () => macKeys,
+      onMacKey: (id) => follow(id),
+    },
     modules,
   );
   const keys = new Map<string, GuardedKey>();
@@ -129,16 +136,40 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     };
     return {
       encode: (pubkey, state) => current().encode(pubkey, state),
-      decode: (pubkey, bytes) => current().decode(pubkey, bytes),
+      decode: (pubkey, bytes) => {
+        const decoded = current().decode(pubkey, bytes);
+        if (decoded.kind === "record") follow(decoded.macKeyId);
+        return decoded;
+      },
     };
   };
 
-  const writeUnder = (writingKeyId: number): void => {
-    if (writingKeyId === macKeys.writingKeyId) return;
-    if (!macKeys.macKeys.has(writingKeyId)) {
-      throw new SignerError("bad_request", `MAC key ${writingKeyId}: not known to this enclave, add it first`);
+  /**
+   * Key ids only grow, and nobody writes under an earlier key than the one they read under: a record can be replaced
+   * only by somebody who has read it, so one that a rotation has written anew never goes back under the old key.
+   */
+  const follow = (macKeyId: number): void => {
+    if (macKeyId > macKeys.writingKeyId) macKeys = { ...macKeys, writingKeyId: macKeyId };
+  };
+
+  const writeUnder = (macKeyId: number): void => {
+    if (!macKeys.macKeys.has(macKeyId)) {
+      throw new SignerError("bad_request", `MAC key ${macKeyId}: not known to this enclave, add it first`);
     }
-    macKeys = { ...macKeys, writingKeyId };
+    if (macKeyId < macKeys.writingKeyId) {
+      throw new SignerError("bad_request", `MAC key ${macKeyId}: expected ${macKeys.writingKeyId} or a later one`);
+    }
+    follow(macKeyId);
+  };
+
+  /** A record under a key that is gone could not be verified any more, and would look like an altered one. */
+  const expectUnused = (accepted: MacKeys["macKeys"]): void => {
+    if (chain === undefined || [...macKeys.macKeys.keys()].every((id) => accepted.has(id))) return;
+    for (const { pubkey, record } of chain.guard.records()) {
+      const decoded = chain.codec.decode(pubkey, record);
+      if (decoded.kind === "record" && accepted.has(decoded.macKeyId)) continue;
+      throw new SignerError("bad_request", `MAC keys: the record of ${toHex(pubkey)} was not seen under one of them`);
+    }
   };
 
   /** What a found marker says to this enclave; the marker itself unless it was refused. */
@@ -146,9 +177,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     if (found.kind === "absent") refuse(LOST);
     else if (found.kind === "refused") refuse(found.reason);
     else if (found.marker.suspectSinceUnixSeconds > 0) refuse(suspectText(found.marker));
-    if (found.kind !== "ok") return undefined;
-    writeUnder(found.macKeyId); // another enclave may have rotated
-    return found.marker;
+    return found.kind === "ok" ? found.marker : undefined;
   };
 
   /** Settles on a chain. The records of all keys are read before the guard is seen by requests. */
@@ -242,7 +271,8 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
       for (const key of wanted) keys.set(toHex(key.pubkey), key);
       await waitUntilDurable();
       isActivated = true;
-      if (chain === undefined) await inLine(readMarker);
+      // Where the chain is known, a look before new records are made: under the MAC key that is in force by now.
+      await inLine(chain === undefined ? readMarker : lookAtMarker);
       await trackAll(wanted); // a pinning may have been first, without these
     },
     isOwnChain: async (root) => {
@@ -279,6 +309,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     acceptMacKeys: (accepted) => {
       const { writingKeyId } = macKeys;
       createMacKeyring({ macKeys: accepted, writingKeyId }); // refuses what cannot be used
+      expectUnused(accepted);
       macKeys = { macKeys: accepted, writingKeyId };
     },
     workshop: () => {

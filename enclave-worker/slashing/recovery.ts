@@ -8,10 +8,17 @@ import { EMPTY_STATE, merge, type SlashingState } from "#protocol/slashing/rules
 
 /** Up to where records are raised. */
 export interface RecoveryBound {
-  /** The last epoch that the clock bound lets through at the time of recovery. */
+  /** The last epoch that the clock bound may have let through anywhere by the time of recovery. */
   readonly epoch: number;
   readonly slotsPerEpoch: number;
 }
+
+/**
+ * How far the clocks of two parents may differ. A recovery raises to what the bound lets through by the fastest of
+ * them: what was lost may have been signed there. A clock kept by NTP is off by milliseconds; one that is off by more
+ * than a slot (12 s) makes validators miss their duties, so ten seconds is a clock that nobody has noticed yet.
+ */
+export const CLOCK_SKEW_MS_MAX = 10_000;
 
 /** The last epoch that a clock bound lets through. */
 export const lastSignableEpoch = (currentEpoch: number, clockBoundEpochs: number): number =>

@@ -5,7 +5,8 @@
  *   0   u8   version, 1
  *   1   u8   command (index in `OPERATOR_COMMANDS`)
  *   2   16   store id
- *   18  u32  sequence: one more than the marker's, so that no signed command works twice; 0 in unsigned commands
+ *   18  u32  sequence: the time of signing in unix seconds, and above the marker's, so that no signed command works
+ *            twice, not even when the marker was lost; 0 in unsigned commands
  *   22  u64  epoch
  *   30  u64  slot
  *   38  u32  number of public keys; 0: all validators of the store

@@ -42,7 +42,7 @@ export interface Marker {
   readonly configVersionMin: number;
   /** When the store was initialised, unix seconds, 0..2^53-1. For people only; nothing is decided by it. */
   readonly createdUnixSeconds: number;
-  /** Sequence of the last signed operator command, 0..2^32-1: the next one must name one more. Only ever raised. */
+  /** Sequence of the last signed operator command, 0..2^32-1: the next one must name a higher. Only ever raised. */
   readonly commandSequence: number;
   /** When an enclave found data lost or altered, unix seconds; 0: the store is trusted. Cleared by `recover` alone. */
   readonly suspectSinceUnixSeconds: number;

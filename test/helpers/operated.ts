@@ -3,7 +3,7 @@
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import fc from "fast-check";
 import { createAuthority } from "#enclave/operator/authority.ts";
-import { createOperator } from "#enclave/operator/operator.ts";
+import { createOperator, type OperatorOutcome } from "#enclave/operator/operator.ts";
 import { createProtection } from "#enclave/slashing/protection.ts";
 import type { RewriteReport } from "#enclave/slashing/rewrite.ts";
 import type { SignerError } from "#protocol/errors.ts";
@@ -16,6 +16,7 @@ import {
   operatorMessage,
   type ReceivedOperatorCommand,
 } from "#protocol/operator/command.ts";
+import type { MacKeys } from "#protocol/slashing/mac.ts";
 import { decodeMarker, type Marker } from "#protocol/slashing/marker.ts";
 import type { Candidate, SlashingState } from "#protocol/slashing/rules.ts";
 import type { SlashingStore, StoreEntry } from "#protocol/slashing/store.ts";
@@ -30,6 +31,8 @@ export const STRANGER = generateKeyPairSync("ed25519");
 export const SLOTS_PER_EPOCH = 32;
 /** The wall clock of these tests, ms since 1970. */
 export const WALL_CLOCK_MS = 1_700_000_000_999;
+/** The same in seconds: signed commands are numbered from here. */
+export const NOW_SECONDS = Math.floor(WALL_CLOCK_MS / 1000);
 
 /** 32 bytes. */
 export const rawPublicKey = ({ publicKey }: { publicKey: KeyObject }): Uint8Array =>
@@ -69,6 +72,11 @@ export interface Operated {
   /** One look at the store and its marker, to its end. */
   look(): Promise<void>;
   refresh(): Promise<void>;
+  /** Activates further keys. */
+  activate(keys: readonly Uint8Array[], options?: { registered?: boolean }): Promise<void>;
+  acceptMacKeys(keys: MacKeys["macKeys"]): void;
+  /** A command as it travels. */
+  execute(payload: Uint8Array): Promise<OperatorOutcome>;
   keepFloors(entries: readonly StoreEntry[]): void;
   /** What it has seen, as the pool-manager collects it. */
   floors(): StoreEntry[];
@@ -84,19 +92,23 @@ export const startOperated = async (
     keys?: readonly Uint8Array[];
     registered?: boolean;
     initialise?: boolean;
-    lastEpoch?: number;
+    lastSignableEpoch?: (aheadMs: number) => number | undefined;
     seenByAllMs?: number;
+    storeId?: Uint8Array;
+    macKeys?: MacKeys;
+    wallClock?: () => number;
   } = {},
 ): Promise<Operated> => {
-  const { keys = [], registered = true, initialise = false, lastEpoch, seenByAllMs = 0 } = options;
+  const { keys = [], registered = true, initialise = false, seenByAllMs = 0 } = options;
+  const { storeId = CODEC_OPTIONS.storeId, macKeys = MAC_KEYS, wallClock = () => WALL_CLOCK_MS } = options;
+  const { lastSignableEpoch = () => undefined } = options;
   const suspicions: string[] = [];
-  const wallClock = (): number => WALL_CLOCK_MS;
   const protection = createProtection(
     {
       slotsPerEpoch: SLOTS_PER_EPOCH,
-      storeId: CODEC_OPTIONS.storeId,
+      storeId,
       genesisValidatorsRoot: CODEC_OPTIONS.genesisValidatorsRoot,
-      macKeys: MAC_KEYS,
+      macKeys,
       initialise,
     },
     {
@@ -108,17 +120,19 @@ export const startOperated = async (
     },
   );
   const operator = createOperator(
-    { storeId: CODEC_OPTIONS.storeId, slotsPerEpoch: SLOTS_PER_EPOCH, seenByAllMs },
+    { storeId, slotsPerEpoch: SLOTS_PER_EPOCH, seenByAllMs },
     {
       protection,
       store,
       wallClock,
       authority: createAuthority(rawPublicKey(OPERATOR)),
-      lastSignableEpoch: () => lastEpoch,
+      lastSignableEpoch,
     },
   );
-  await protection.activate(keys.map((pubkey) => ({ pubkey, registered })));
-  const run: Operated["run"] = async (wanted, by) => operator.execute(received(wanted, by));
+  const activate: Operated["activate"] = (wanted, how = {}) =>
+    protection.activate(wanted.map((pubkey) => ({ pubkey, registered: how.registered ?? true })));
+  await activate(keys, { registered });
+  const run: Operated["run"] = async (wanted, by) => operator.execute(received({ storeId, ...wanted }, by));
   return {
     run,
     failure: (wanted, by) =>
@@ -138,6 +152,9 @@ export const startOperated = async (
       for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
     },
     refresh: () => protection.refresh(),
+    activate,
+    acceptMacKeys: (accepted) => protection.acceptMacKeys(accepted),
+    execute: async (payload) => operator.execute(decodeOperatorCommand(payload)),
     keepFloors: (entries) => operator.keepFloors(entries),
     floors: () =>
       [...(protection.workshop().guard?.records() ?? [])].map(({ pubkey, record }) => ({ key: pubkey, value: record })),
@@ -152,8 +169,8 @@ export const startOperated = async (
 };
 
 /** The store's marker. Fails when there is none that verifies. */
-export const markerOf = (store: MemoryStore): Marker => {
-  const decoded = decodeMarker(store.markerBytes ?? new Uint8Array(), MAC_KEYS);
+export const markerOf = (store: MemoryStore, keys: MacKeys = MAC_KEYS): Marker => {
+  const decoded = decodeMarker(store.markerBytes ?? new Uint8Array(), keys);
   if (decoded.kind === "marker") return decoded.marker;
   throw new Error(decoded.reason);
 };

@@ -71,8 +71,8 @@ export interface Testbed {
   folder(): string;
   /** Writes a file into a fresh folder and returns its path. */
   file(name: string, content: string): string;
-  /** `testudo up` with these arguments; without `dataPath` in a fresh folder. */
-  up(args?: readonly string[], options?: { dataPath?: string }): Promise<Testudo>;
+  /** `testudo up` with these arguments; without `dataPath` in a fresh folder. `timeoutMs` is the time for its welcome. */
+  up(args?: readonly string[], options?: { dataPath?: string; timeoutMs?: number }): Promise<Testudo>;
   /** Starts a command and does not wait. */
   start(...args: string[]): Running;
   /** Runs a command to its end. */
@@ -115,9 +115,9 @@ export const createTestbed = (): Testbed => {
     return ended;
   };
 
-  const up: Testbed["up"] = async (args = [], { dataPath = folder() } = {}) => {
+  const up: Testbed["up"] = async (args = [], { dataPath = folder(), timeoutMs = UP_MS } = {}) => {
     const command = start("up", "--data", dataPath, "--port", "0", "--metrics-port", "0", ...args);
-    await command.waitFor(/Ctrl-C drains and stops\./, { timeoutMs: UP_MS });
+    await command.waitFor(/Ctrl-C drains and stops\./, { timeoutMs });
     return describe(command, dataPath);
   };
 

@@ -2,6 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { lastEpochToSign } from "#enclave/policy.ts";
+import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
+import { networkFromJson } from "#protocol/signing/network.ts";
 import { encodeMarker, type Marker } from "#protocol/slashing/marker.ts";
 import { EMPTY_STATE } from "#protocol/slashing/rules.ts";
 import type { StoreEntry } from "#protocol/slashing/store.ts";
@@ -10,17 +13,23 @@ import { createMemoryStore, type MemoryStore, UNKNOWN } from "../../../helpers/m
 import {
   MAC_KEYS,
   markerOf,
+  NOW_SECONDS,
   type Operated,
   SLOTS_PER_EPOCH,
   STRANGER,
   startOperated,
   stateIn,
+  WALL_CLOCK_MS,
 } from "../../../helpers/operated.ts";
 
+/** Signed commands are numbered from here. */
+const NOW = NOW_SECONDS;
 const KEY = validator(1);
 const OTHER = validator(2);
 const NEW = validator(3);
 const KEYS = [KEY, OTHER];
+const NETWORK = networkFromJson({ name: "mainnet", ...NAMED_NETWORKS.mainnet });
+const EPOCH_SECONDS = NETWORK.secondsPerSlot * NETWORK.slotsPerEpoch;
 /** What recoveries of these tests raise to. */
 const EPOCH = 100;
 const LAST_SLOT = (EPOCH + 1) * SLOTS_PER_EPOCH - 1;
@@ -84,30 +93,57 @@ describe("a signed command", () => {
     const { store, enclaves } = await startPool();
     const [first, second] = enclaves;
     await first.run({ command: "disable" });
-    const enable = { command: "enable", sequence: 1 } as const;
+    const enable = { command: "enable", sequence: NOW + 1 } as const;
     expect(await first.run(enable)).toMatchObject({ written: 2, failures: [] });
     await first.run({ command: "disable" });
     const bytes = new Map(store.values);
     for (const enclave of [first, second, await startOperated(store, { keys: KEYS })]) {
       expect(await enclave.failure(enable)).toMatchObject({
         code: "bad_request",
-        detail: expect.stringMatching(/sequence: expected 2, got 1/),
+        detail: expect.stringMatching(/sequence: expected 1700000002\.\..* got 1700000001: .*sign it anew/),
       });
     }
     expect(store.values).toEqual(bytes);
-    expect(markerOf(store).commandSequence).toBe(1);
+    expect(markerOf(store).commandSequence).toBe(NOW + 1);
   });
 
-  it("has the next sequence, neither one less nor one more", async () => {
+  it.each([
+    [0, false],
+    [1, false],
+    [NOW - 601, false],
+    [NOW - 600, true],
+    [NOW, true],
+    [NOW + 600, true],
+    [NOW + 601, false],
+    [0xffff_ffff, false],
+  ])("signed at %i, ten minutes or less from now: accepted is %s", async (sequence, accepted) => {
+    const { store, enclaves } = await startPool();
+    const wanted = { command: "enable", sequence } as const;
+    if (accepted) await enclaves[0].run(wanted);
+    else
+      expect((await enclaves[0].failure(wanted)).detail).toMatch(/expected 1699999400\.\.1700000600 .*signed too long/);
+    expect(markerOf(store).commandSequence).toBe(accepted ? sequence : 0);
+  });
+
+  it("has a higher sequence than the last, whichever enclave did that", async () => {
     const { enclaves } = await startPool();
-    for (const sequence of [0, 2, 0xffff_ffff]) {
-      expect(await enclaves[0].failure({ command: "enable", sequence })).toMatchObject({ code: "bad_request" });
-    }
-    await enclaves[0].run({ command: "enable", sequence: 1 });
-    await enclaves[1].run({ command: "enable", sequence: 2 });
-    expect(enclaves[1].commandSequence).toBe(2);
+    await enclaves[0].run({ command: "enable", sequence: NOW + 1 });
+    await enclaves[1].run({ command: "enable", sequence: NOW + 3 });
+    expect(enclaves[1].commandSequence).toBe(NOW + 3);
+    expect((await enclaves[0].failure({ command: "enable", sequence: NOW + 2 })).code).toBe("bad_request");
+    expect((await enclaves[0].failure({ command: "enable", sequence: NOW + 3 })).code).toBe("bad_request");
     await enclaves[0].look();
-    expect(enclaves[0].commandSequence).toBe(2);
+    expect(enclaves[0].commandSequence).toBe(NOW + 3);
+  });
+
+  it("follows the last one where the clock was put back, so that the operator is not shut out", async () => {
+    const { store, enclaves } = await startPool();
+    changeMarker(store, { commandSequence: NOW + 50_000 });
+    await look(enclaves);
+    expect((await enclaves[0].failure({ command: "enable", sequence: NOW })).detail).toMatch(/expected 1700050001\.\./);
+    await enclaves[0].run({ command: "enable", sequence: NOW + 50_001 });
+    expect((await enclaves[0].failure({ command: "enable", sequence: NOW + 50_602 })).code).toBe("bad_request");
+    await enclaves[0].run({ command: "recover", sequence: NOW + 50_002, epoch: EPOCH });
   });
 
   it.each(["register", "enable", "recover"] as const)(
@@ -115,7 +151,7 @@ describe("a signed command", () => {
     async (command) => {
       const { store, enclaves } = await startPool();
       const bytes = new Map(store.values);
-      const wanted = { command, sequence: 1, epoch: EPOCH, pubkeys: command === "register" ? [NEW] : [] };
+      const wanted = { command, sequence: NOW + 1, epoch: EPOCH, pubkeys: command === "register" ? [NEW] : [] };
       const elsewhere = { ...wanted, storeId: filledBytes(0x34, 16) };
       expect((await enclaves[0].failure(elsewhere)).detail).toMatch(/is for another store/);
       expect((await enclaves[0].failure(wanted, STRANGER)).detail).toMatch(/not signed by the operator/);
@@ -126,7 +162,8 @@ describe("a signed command", () => {
 
   it("that raced another one fails, and only one of two takes effect", async () => {
     const { store, enclaves } = await startPool();
-    const runs = enclaves.map((enclave) => enclave.run({ command: "enable", sequence: 1, pubkeys: [KEY] }));
+    const enable = { command: "enable", sequence: NOW + 1, pubkeys: [KEY] } as const;
+    const runs = enclaves.map((enclave) => enclave.run(enable));
     const results = await Promise.allSettled(runs);
     expect(results.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
     expect(stateIn(store, KEY).control.generation).toBe(1);
@@ -135,23 +172,52 @@ describe("a signed command", () => {
   it("does not work again when the store's marker was put back to before it", async () => {
     const { store, enclaves } = await startPool();
     const before = snapshot(store);
-    await enclaves[0].run({ command: "enable", sequence: 1 });
+    await enclaves[0].run({ command: "enable", sequence: NOW + 1 });
     await enclaves[0].run({ command: "disable" });
     before.restoreMarker();
-    expect(await enclaves[0].failure({ command: "enable", sequence: 1 })).toMatchObject({
+    expect(await enclaves[0].failure({ command: "enable", sequence: NOW + 1 })).toMatchObject({
       code: "store_suspect",
       detail: expect.stringMatching(/marker is older than one seen before/),
     });
     expect(markerOf(store).suspectSinceUnixSeconds).toBeGreaterThan(0);
-    const old = await enclaves[0].failure({ command: "recover", sequence: 1, epoch: EPOCH });
-    expect(old.detail).toMatch(/sequence: expected 2, got 1/);
-    await enclaves[0].run({ command: "recover", sequence: 2, epoch: EPOCH });
-    expect(markerOf(store).commandSequence).toBe(2);
+    const old = await enclaves[0].failure({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
+    expect(old.detail).toMatch(/sequence: expected 1700000002\.\./);
+    await enclaves[0].run({ command: "recover", sequence: NOW + 2, epoch: EPOCH });
+    expect(markerOf(store).commandSequence).toBe(NOW + 2);
   });
+
+  it.each(["lost", "rolled back"])(
+    "does not work again where the store was %s and every enclave is new",
+    async (fate) => {
+      const clock = { nowMs: WALL_CLOCK_MS };
+      const wallClock = (): number => clock.nowMs;
+      const { store, enclaves } = await startPool(2, { wallClock });
+      const before = snapshot(store);
+      const recover = { command: "recover", sequence: NOW + 1, epoch: EPOCH } as const;
+      const enable = { command: "enable", sequence: NOW + 2 } as const;
+      await enclaves[0].run(recover);
+      await enclaves[0].run(enable);
+      clock.nowMs += 700_000;
+      if (fate === "lost") flushAll(store);
+      else {
+        before.restoreRecords();
+        before.restoreMarker();
+      }
+      const fresh = await startOperated(store, { keys: KEYS, wallClock });
+      expect((await fresh.failure(recover)).detail).toMatch(/signed too long ago/);
+      expect((await fresh.failure(enable)).code).toBe(fate === "lost" ? "store_suspect" : "bad_request");
+      await fresh.run({ ...recover, sequence: NOW + 700 });
+      await fresh.run({ command: "disable" }); // the recovery knows of none
+      expect((await fresh.failure(enable)).code).toBe("bad_request");
+      expect(await fresh.signs(KEY, block(LAST_SLOT + 1, 1))).toBe("validator_disabled");
+      clock.nowMs -= 700_000; // nor by a clock that was put back, once a newer command was executed
+      expect((await fresh.failure(enable)).code).toBe("bad_request");
+    },
+  );
 
   it("waits for no other: one at a time", async () => {
     const { enclaves } = await startPool(2, { seenByAllMs: 30 });
-    const recovery = enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH });
+    const recovery = enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     expect((await enclaves[0].failure({ command: "disable" })).code).toBe("overloaded");
     await recovery;
     await enclaves[0].run({ command: "disable" });
@@ -175,7 +241,7 @@ describe("an unsigned command", () => {
       expect(await atAll(enclaves, KEY, block(slot, 1))).toEqual(["validator_disabled", "validator_disabled"]);
     }
     expect(await atAll(enclaves, OTHER, block(5, 1))).toEqual(SIGNED);
-    await first.run({ command: "enable", sequence: 1, pubkeys: [KEY] });
+    await first.run({ command: "enable", sequence: NOW + 1, pubkeys: [KEY] });
     await second.look();
     expect(await atAll(enclaves, KEY, block(5, 1))).toEqual(SIGNED);
     expect(await second.signs(KEY, block(4, 1))).toBe("block_slot_below_watermark");
@@ -229,7 +295,7 @@ describe("register", () => {
   it("makes records of the named validators, and of no others", async () => {
     const { store, enclaves } = await startPool();
     await enclaves[0].signs(KEY, block(5, 1));
-    expect(await enclaves[0].run({ command: "register", sequence: 1, pubkeys: [NEW, KEY] })).toEqual({
+    expect(await enclaves[0].run({ command: "register", sequence: NOW + 1, pubkeys: [NEW, KEY] })).toEqual({
       written: 1,
       unchanged: 1,
       blank: 0,
@@ -237,15 +303,17 @@ describe("register", () => {
     });
     expect(stateIn(store, NEW)).toEqual(EMPTY_STATE);
     expect(stateIn(store, KEY)).toEqual(blockState(5, 1));
-    expect((await enclaves[0].failure({ command: "register", sequence: 2 })).detail).toMatch(/names the validators/);
-    expect(markerOf(store).commandSequence).toBe(1);
+    expect((await enclaves[0].failure({ command: "register", sequence: NOW + 2 })).detail).toMatch(
+      /names the validators/,
+    );
+    expect(markerOf(store).commandSequence).toBe(NOW + 1);
   });
 
   it("does not make an empty record in place of one that was lost", async () => {
     const { store, enclaves } = await startPool();
     await enclaves[0].signs(KEY, block(5, 1));
     store.put(KEY, undefined);
-    const report = await enclaves[0].run({ command: "register", sequence: 1, pubkeys: [KEY] });
+    const report = await enclaves[0].run({ command: "register", sequence: NOW + 1, pubkeys: [KEY] });
     expect(report).toMatchObject({ written: 0, failures: [{ reason: expect.stringMatching(/its record is lost/) }] });
     expect(store.get(KEY)).toBeUndefined();
   });
@@ -293,16 +361,16 @@ describe("a suspicion", () => {
     await enclaves[0].signs(KEY, block(10, 1));
     await look([...enclaves, ...enclaves]);
     for (const [index, enclave] of enclaves.entries()) {
-      await enclave.run({ command, sequence: index + 1, pubkeys: [NEW] });
+      await enclave.run({ command, sequence: NOW + index + 1, pubkeys: [NEW] });
     }
     await look([...enclaves, ...enclaves]);
     for (const enclave of enclaves) await enclave.refresh();
-    expect(markerOf(store)).toMatchObject({ commandSequence: 2, suspectSinceUnixSeconds: expect.any(Number) });
+    expect(markerOf(store)).toMatchObject({ commandSequence: NOW + 2, suspectSinceUnixSeconds: expect.any(Number) });
     expect(markerOf(store).suspectSinceUnixSeconds).toBeGreaterThan(0);
     for (const key of KEYS) expect(await atAll(enclaves, key, block(11, 1))).toEqual(SUSPECT);
     const restarted = await startOperated(store, { keys: KEYS });
     expect(await restarted.signs(OTHER, block(11, 1))).toBe("store_suspect");
-    await enclaves[0].run({ command: "recover", sequence: 3, epoch: EPOCH });
+    await enclaves[0].run({ command: "recover", sequence: NOW + 3, epoch: EPOCH });
     await look(enclaves);
     expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
   });
@@ -318,7 +386,7 @@ describe("a suspicion", () => {
   it("that came up during another command stays", async () => {
     const { store, enclaves } = await startPool();
     store.put(KEY, undefined);
-    await enclaves[0].run({ command: "enable", sequence: 1, pubkeys: [OTHER] }); // reads all records again
+    await enclaves[0].run({ command: "enable", sequence: NOW + 1, pubkeys: [OTHER] }); // reads all records again
     expect(enclaves[0].problem).toMatch(/is gone from the store/);
     await look([...enclaves, ...enclaves]);
     expect(await atAll(enclaves, OTHER, block(5, 1))).toEqual(SUSPECT);
@@ -332,15 +400,36 @@ describe("recover", () => {
     [100, 101, true],
     [undefined, 0, true],
   ])("with a bound at %s and epoch %i: accepted is %s", async (lastEpoch, epoch, accepted) => {
-    const { store, enclaves } = await startPool(2, { ...(lastEpoch !== undefined && { lastEpoch }) });
-    const wanted = { command: "recover", sequence: 1, epoch } as const;
+    const { store, enclaves } = await startPool(2, { lastSignableEpoch: () => lastEpoch });
+    const wanted = { command: "recover", sequence: NOW + 1, epoch } as const;
     if (accepted) {
       expect(await enclaves[0].run(wanted)).toMatchObject({ written: 2 });
       return;
     }
-    expect((await enclaves[0].failure(wanted)).detail).toBe("recover: epoch: expected at least 100, got 99");
+    expect((await enclaves[0].failure(wanted)).detail).toBe("recover: --epoch: expected at least 100, got 99");
     expect(markerOf(store)).toMatchObject({ commandSequence: 0, suspectSinceUnixSeconds: 0 });
     expect(await atAll(enclaves, KEY, block(5, 1))).toEqual(SIGNED);
+  });
+
+  it("allows for the clock of another parent that is ahead: what that let through, and was lost, is never doubled", async () => {
+    // An epoch begins 9 s from now here; 10 s ahead of this clock, it has begun.
+    const network = { ...NETWORK, genesisTimeSeconds: NOW - (EPOCH - 1) * EPOCH_SECONDS + 9 };
+    const bound = (aheadMs: number) =>
+      lastEpochToSign({ clockBoundEpochs: 1, network, wallClock: () => WALL_CLOCK_MS + aheadMs });
+    expect([bound(0), bound(10_000)]).toEqual([EPOCH - 1, EPOCH]);
+    const { store, enclaves } = await startPool(2, { lastSignableEpoch: bound });
+    const empty = snapshot(store);
+    expect(await enclaves[1].signs(KEY, attestation(EPOCH - 1, EPOCH, 1))).toBe("signed"); // by the clock that is ahead
+    expect(await enclaves[1].signs(KEY, block(LAST_SLOT, 1))).toBe("signed");
+    empty.restoreRecords();
+    const fresh = await startOperated(store, { keys: KEYS, lastSignableEpoch: bound });
+    const recover = { command: "recover", sequence: NOW + 1 } as const;
+    expect((await fresh.failure({ ...recover, epoch: EPOCH - 1 })).detail).toMatch(/expected at least 100, got 99/);
+    await fresh.run({ ...recover, epoch: EPOCH });
+    expect(await fresh.signs(KEY, attestation(EPOCH, EPOCH, 2))).toBe("double_vote");
+    expect(await fresh.signs(KEY, attestation(EPOCH - 1, EPOCH, 2))).toBe("source_below_watermark");
+    expect(await fresh.signs(KEY, attestation(EPOCH - 2, EPOCH + 1, 2))).toBe("source_below_watermark");
+    expect(await fresh.signs(KEY, block(LAST_SLOT, 2))).toBe("double_block_proposal");
   });
 
   it("of an epoch without a slot number, or of named validators, is refused before anything happens", async () => {
@@ -351,11 +440,11 @@ describe("recover", () => {
       { epoch: 2 ** 48 - 1 },
       { epoch: EPOCH, pubkeys: [KEY] },
     ]) {
-      const { code } = await enclaves[0].failure({ command: "recover", sequence: 1, ...wanted });
+      const { code } = await enclaves[0].failure({ command: "recover", sequence: NOW + 1, ...wanted });
       expect(code).toBe("bad_request");
     }
     expect(store.markerBytes).toBe(before);
-    await enclaves[0].run({ command: "recover", sequence: 1, epoch: 2 ** 48 - 2 });
+    await enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: 2 ** 48 - 2 });
     expect(stateIn(store, KEY).block).toEqual({ slot: 2 ** 53 - 33 });
   });
 
@@ -365,7 +454,7 @@ describe("recover", () => {
     await first.signs(KEY, block(10, 1));
     await look([...enclaves, ...enclaves]);
     collectFloors(second, [first, third as Operated]);
-    expect(await second.run({ command: "recover", sequence: 1, epoch: EPOCH })).toEqual({
+    expect(await second.run({ command: "recover", sequence: NOW + 1, epoch: EPOCH })).toEqual({
       written: 2,
       unchanged: 0,
       blank: 0,
@@ -385,7 +474,7 @@ describe("recover", () => {
       expect(await enclave.signs(KEY, block(LAST_SLOT + 1 + index, 1))).toBe("signed");
       expect(await enclave.signs(OTHER, attestation(EPOCH, EPOCH + 1 + index, 1))).toBe("signed");
     }
-    expect(markerOf(store)).toMatchObject({ commandSequence: 1, suspectSinceUnixSeconds: 0 });
+    expect(markerOf(store)).toMatchObject({ commandSequence: NOW + 1, suspectSinceUnixSeconds: 0 });
   });
 
   it("takes in what other enclaves have seen above the bound, and their controls", async () => {
@@ -396,7 +485,7 @@ describe("recover", () => {
     flushAll(store);
     await look(enclaves);
     collectFloors(second, [first, third]);
-    await second.run({ command: "recover", sequence: 1, epoch: EPOCH });
+    await second.run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     expect(stateIn(store, KEY)).toMatchObject(blockState(9_000, 1));
     expect(stateIn(store, OTHER).control.disabled).toBe(true);
     await look(enclaves);
@@ -412,24 +501,28 @@ describe("recover", () => {
       { key: NEW, value: codec.encode(KEY, blockState(99_999, 1)) },
     ];
     enclaves[0].keepFloors(forged);
-    expect(await enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH })).toMatchObject({ written: 2 });
+    expect(await enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH })).toMatchObject({
+      written: 2,
+    });
     expect(stateIn(store, KEY).block).toEqual({ slot: LAST_SLOT });
     expect(store.get(NEW)).toBeUndefined();
   });
 
   it("begins a store anew that lost everything, its marker too, and goes on counting", async () => {
     const { store, enclaves } = await startPool();
-    await enclaves[0].run({ command: "enable", sequence: 1 });
+    await enclaves[0].run({ command: "enable", sequence: NOW + 1 });
     await look(enclaves);
     flushAll(store);
     await look(enclaves);
-    expect((await enclaves[1].failure({ command: "register", sequence: 2, pubkeys: [NEW] })).code).toBe(
+    expect((await enclaves[1].failure({ command: "register", sequence: NOW + 2, pubkeys: [NEW] })).code).toBe(
       "store_suspect",
     );
     expect((await enclaves[1].failure({ command: "disable" })).code).toBe("store_suspect");
-    expect((await enclaves[1].failure({ command: "recover", sequence: 1, epoch: EPOCH })).detail).toMatch(/expected 2/);
-    await enclaves[1].run({ command: "recover", sequence: 2, epoch: EPOCH });
-    expect(markerOf(store)).toMatchObject({ commandSequence: 2, suspectSinceUnixSeconds: 0 });
+    expect((await enclaves[1].failure({ command: "recover", sequence: NOW + 1, epoch: EPOCH })).detail).toMatch(
+      /expected 1700000002\.\./,
+    );
+    await enclaves[1].run({ command: "recover", sequence: NOW + 2, epoch: EPOCH });
+    expect(markerOf(store)).toMatchObject({ commandSequence: NOW + 2, suspectSinceUnixSeconds: 0 });
     await look(enclaves);
     expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
     expect(await atAll(enclaves, OTHER, block(LAST_SLOT, 1))).toEqual(Array(2).fill("double_block_proposal"));
@@ -442,7 +535,7 @@ describe("recover", () => {
     flushAll(store);
     const enclaves = [await startOperated(store, { keys: KEYS }), await startOperated(store, { keys: KEYS })] as const;
     expect(await atAll(enclaves, KEY, block(5, 1))).toEqual(SUSPECT);
-    await enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH });
+    await enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     await enclaves[1].refresh();
     expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
   });
@@ -455,7 +548,7 @@ describe("recover", () => {
     store.markerBytes = filledBytes(0xee, 107);
     await look(enclaves);
     expect(await atAll(enclaves, KEY, block(9_001, 1))).toEqual(SUSPECT);
-    await enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH });
+    await enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     await look(enclaves);
     expect(stateIn(store, KEY)).toMatchObject(blockState(9_000, 1));
     expect(stateIn(store, OTHER).block).toEqual({ slot: LAST_SLOT });
@@ -472,7 +565,7 @@ describe("recover", () => {
     const before = store.markerBytes;
     const values = new Map(store.values);
     await look(enclaves);
-    const { code } = await enclaves[0].failure({ command: "recover", sequence: 1, epoch: EPOCH });
+    const { code } = await enclaves[0].failure({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     expect(code).toBe("bad_request");
     expect(store.markerBytes).toBe(before);
     expect(store.values).toEqual(values);
@@ -480,7 +573,7 @@ describe("recover", () => {
 
   it("keeps everybody from signing while it works", async () => {
     const { store, enclaves } = await startPool(2, { seenByAllMs: 50 });
-    const recovery = enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH });
+    const recovery = enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     await sleep(5);
     await look(enclaves);
     expect(markerOf(store)).toMatchObject({ commandSequence: 0 });
@@ -494,7 +587,7 @@ describe("recover", () => {
 
   it("of what an enclave signed just before is above that, too", async () => {
     const { store, enclaves } = await startPool(2, { seenByAllMs: 50 });
-    const recovery = enclaves[0].run({ command: "recover", sequence: 1, epoch: EPOCH });
+    const recovery = enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     expect(await enclaves[1].signs(KEY, block(9_000, 1))).toBe("signed"); // it has not looked yet
     await recovery;
     expect(stateIn(store, KEY)).toMatchObject(blockState(9_000, 1));
@@ -509,7 +602,7 @@ describe("a recovery that fails in the middle", () => {
     await look([...enclaves, ...enclaves]);
     collectFloors(second, [first]);
     store.scripts.push({ answer: UNKNOWN }); // written, but nobody knows whether it lasts
-    const recover = { command: "recover", sequence: 1, epoch: EPOCH } as const;
+    const recover = { command: "recover", sequence: NOW + 1, epoch: EPOCH } as const;
     const report = await second.run(recover);
     expect(report).toMatchObject({ written: 1, failures: [{ reason: expect.stringMatching(/did not answer/) }] });
     expect(markerOf(store)).toMatchObject({ commandSequence: 0 });
@@ -528,12 +621,12 @@ describe("a recovery that fails in the middle", () => {
     const [first, second] = enclaves;
     await first.signs(KEY, block(10, 1));
     store.readGate = () => Promise.reject(new Error("gone"));
-    await expect(first.run({ command: "recover", sequence: 1, epoch: EPOCH })).rejects.toThrow("gone");
+    await expect(first.run({ command: "recover", sequence: NOW + 1, epoch: EPOCH })).rejects.toThrow("gone");
     store.readGate = () => Promise.resolve();
     await look(enclaves);
     expect(await atAll(enclaves, OTHER, block(11, 1))).toEqual(SUSPECT);
     collectFloors(second, [first]);
-    await second.run({ command: "recover", sequence: 1, epoch: EPOCH });
+    await second.run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     await look(enclaves);
     expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
   });
@@ -541,7 +634,7 @@ describe("a recovery that fails in the middle", () => {
   it.each(["lost", "rolled back"])("because the data was %s once more: nothing is trusted", async (fate) => {
     const { store, enclaves } = await startPool(2, { seenByAllMs: 40 });
     const before = snapshot(store);
-    const recovery = enclaves[0].failure({ command: "recover", sequence: 1, epoch: EPOCH });
+    const recovery = enclaves[0].failure({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
     await sleep(5);
     await look(enclaves);
     store.script = () => {
@@ -565,14 +658,14 @@ describe("a recovery that fails in the middle", () => {
         if (wrote) await write(expected, next);
         return UNKNOWN;
       };
-      const recovery = enclaves[0].failure({ command: "recover", sequence: 1, epoch: EPOCH });
+      const recovery = enclaves[0].failure({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
       await sleep(5);
       await look(enclaves); // everybody looks once a second
       expect((await recovery).code).toBe("unknown_outcome");
       await look([...enclaves, ...enclaves]);
       if (!wrote) {
         expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SUSPECT);
-        await enclaves[1].run({ command: "recover", sequence: 1, epoch: EPOCH });
+        await enclaves[1].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
         await look(enclaves);
       }
       expect(await atAll(enclaves, KEY, block(LAST_SLOT + 1, 1))).toEqual(SIGNED);
