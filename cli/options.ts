@@ -18,7 +18,7 @@ import { fromHex, quote, ROOT_BYTES, toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
 import { CID_FIRST, ENCLAVES_MAX } from "#protocol/limits.ts";
 import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
-import type { RedisAddress, RedisTopology } from "#protocol/messages/control.ts";
+import type { RedisAddress, RedisTopology, SignerChoice } from "#protocol/messages/control.ts";
 import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { type Network, networkToJson } from "#protocol/signing/network.ts";
 import { checkSocketPath } from "#protocol/transport/hybrid.ts";
@@ -27,6 +27,8 @@ import { checkSocketPath } from "#protocol/transport/hybrid.ts";
 export interface PoolOptionValues extends StoreOptionValues {
   readonly enclaves: number;
   readonly threads?: number;
+  readonly requireNative?: boolean;
+  readonly native: boolean;
   readonly keys?: string;
   readonly keysPasswordFile?: string;
   readonly clockBound: number | "off";
@@ -101,6 +103,12 @@ export const addPoolOptions = (command: Command): Command =>
       "signing threads of each enclave (default: cores shared out, at least 1)",
       integerBetween(1, 64),
     )
+    .addOption(
+      new Option("--require-native", "refuse to start without the native signer (npm run build:native)").conflicts(
+        "native",
+      ),
+    )
+    .option("--no-native", "sign with @chainsafe/blst even where the native signer was built")
     .option(
       "--keys <path>",
       "folder of EIP-2335 keystores, or text file with one 0x secret key a line (development only)",
@@ -264,6 +272,7 @@ export const poolConfigOf = (values: PoolOptionValues): PoolManagerConfig => {
     runPath: runPathOf(values.data),
     enclaves: values.enclaves,
     threads: values.threads ?? Math.max(1, Math.floor(availableParallelism() / values.enclaves)),
+    signer: signerOf(values),
     network: networkToJson(network),
     store: storeOf(values),
     ...(values.clockBound !== "off" && { clockBoundEpochs: values.clockBound }),
@@ -295,7 +304,15 @@ export const poolArguments = (values: PoolOptionValues): string[] => {
     "operator-key": values.operatorKey,
     "log-level": values.logLevel,
   };
-  return Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
+  const flags = [...(values.requireNative ? ["--require-native"] : []), ...(values.native ? [] : ["--no-native"])];
+  return Object.entries(named)
+    .flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]))
+    .concat(flags);
+};
+
+const signerOf = ({ requireNative, native }: PoolOptionValues): SignerChoice => {
+  if (!native) return "portable";
+  return requireNative ? "native" : "auto";
 };
 
 /** Hex of a root for people, or what is known of it. */

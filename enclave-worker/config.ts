@@ -9,6 +9,8 @@ import {
   type RedisRoute,
   type RedisTls,
   type RedisTopology,
+  SIGNER_CHOICES,
+  type SignerChoice,
   type StoreSettings,
 } from "#protocol/messages/control.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
@@ -31,6 +33,7 @@ export interface EnclaveConfig {
   readonly clockBoundEpochs: number | undefined;
   /** 1..64. */
   readonly threads: number;
+  readonly signer: SignerChoice;
 }
 
 /** Largest clock bound in epochs: more would be no bound (1000 epochs of mainnet are 4.4 days). */
@@ -56,7 +59,13 @@ export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
         ? undefined
         : integer(members.clockBoundEpochs, { name: "clockBoundEpochs", min: 0, max: CLOCK_BOUND_EPOCHS_MAX }),
     threads: integer(members.threads, { name: "threads", min: 1, max: THREADS_MAX }),
+    signer: parseSigner(members.signer),
   };
+};
+
+const parseSigner = (value: unknown): SignerChoice => {
+  if (SIGNER_CHOICES.includes(value as SignerChoice)) return value as SignerChoice;
+  throw wrong("signer", SIGNER_CHOICES.join(", "));
 };
 
 const parseStore = (value: unknown): StoreSettings => {

@@ -50,6 +50,7 @@ const DRAIN_POLL_MS = 10;
 /** What there is to say of the store before the settings came. */
 const NO_PROTECTION = {
   problem: undefined,
+  reachesStore: true,
   genesisValidatorsRoot: undefined,
   initialised: false,
   commandSequence: 0,
@@ -180,11 +181,14 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
       return new Uint8Array();
     },
     status: () => {
-      const { problem, genesisValidatorsRoot, initialised, commandSequence } = enclave?.protection ?? NO_PROTECTION;
+      const protection = enclave?.protection ?? NO_PROTECTION;
+      const { problem, reachesStore, genesisValidatorsRoot, initialised, commandSequence } = protection;
       return encodeStatus({
         phase: phase.current,
         keys: opened.size,
         ...(problem !== undefined && { storeProblem: problem }),
+        reachesStore,
+        ...(enclave !== undefined && { signer: enclave.signer }),
         ...(genesisValidatorsRoot !== undefined && { genesisValidatorsRootHex: toHex(genesisValidatorsRoot) }),
         storeInitialised: initialised,
         commandSequence,

@@ -6,12 +6,12 @@ import { PublicKey, Signature, verify } from "@chainsafe/blst";
 import { SignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PORT_EGRESS_REDIS, PORT_EGRESS_STORE } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
-import type { DevelopmentSecrets, EnclaveCounter, RedisRoute } from "#protocol/messages/control.ts";
+import type { DevelopmentSecrets, EnclaveCounter, RedisRoute, SignerKind } from "#protocol/messages/control.ts";
 import { assertPreset } from "#protocol/signing/preset.ts";
 import type { SlashingStore } from "#protocol/slashing/store.ts";
 import type { EnclaveConfig } from "./config.ts";
+import { openSigner } from "./engine/backend.ts";
 import { createEngine, type Engine } from "./engine/engine.ts";
-import { createArena } from "./keys/arena.ts";
 import { createKeySet, type KeySet } from "./keys/key-set.ts";
 import { createKeystoreOpener, type KeystoreOpener } from "./keys/keystore.ts";
 import { createAuthority } from "./operator/authority.ts";
@@ -26,6 +26,7 @@ import { createRemoteStore } from "./slashing/remote-store.ts";
 
 /** A configured enclave. */
 export interface Enclave {
+  readonly signer: SignerKind;
   readonly keys: KeySet;
   readonly opener: KeystoreOpener;
   readonly protection: Protection;
@@ -61,9 +62,9 @@ const LOOK_MS = 1_000;
 /** Builds everything; throws before any thread is started when this process runs with another preset. */
 export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets, modules: EnclaveModules): Enclave => {
   assertPreset(config.network);
-  const arena = createArena();
-  const keys = createKeySet(arena);
-  const engine = createEngine({ threads: config.threads, arena: arena.memory }, { now: modules.now });
+  const backend = openSigner(config.signer, modules);
+  const keys = createKeySet(backend.arena);
+  const engine = createEngine({ threads: config.threads, backend }, { now: modules.now });
   const opener = createKeystoreOpener({ threads: KEYSTORE_THREADS });
   const store = openStore(config, secrets, modules);
   const protection = createProtection(
@@ -92,12 +93,14 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
       store,
       authority: createAuthority(config.operatorKey),
       wallClock,
-      lastSignableEpoch: () => lastEpochToSign({ clockBoundEpochs, network, wallClock }),
+      lastSignableEpoch: (aheadMs) =>
+        lastEpochToSign({ clockBoundEpochs, network, wallClock: () => wallClock() + aheadMs }),
     },
   );
   // Its own clock, not the parent's polling: a parent that does not ask must not keep a suspicion from this enclave.
   const looking = setInterval(() => protection.refreshHealth(), LOOK_MS);
   return {
+    signer: backend.kind,
     keys,
     opener,
     protection,
@@ -108,7 +111,7 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
     close: async () => {
       clearInterval(looking);
       await Promise.allSettled([engine.close(), opener.close(), store.close()]);
-      arena.eraseAll();
+      backend.arena.eraseAll();
     },
   };
 };
@@ -158,7 +161,7 @@ const selfTest = async (keys: KeySet, engine: Engine): Promise<void> => {
   if (pubkey === undefined || key === undefined) return;
   try {
     const root = createHash("sha256").update("testudo self-test").update(randomBytes(32)).digest();
-    const signature = await engine.sign({ slot: key.slot, root });
+    const signature = await engine.sign({ slot: key.slot, root, dutyClass: "block" });
     if (verify(root, PublicKey.fromBytes(pubkey), Signature.fromBytes(signature))) return;
     throw new SignerError("internal", "self-test: the signature does not verify");
   } finally {

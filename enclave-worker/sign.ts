@@ -6,11 +6,13 @@
 import { SignerError } from "#protocol/errors.ts";
 import type { SignCommand, SignOutcome } from "#protocol/messages/sign.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
-import { parseSignRequest, type SignRequest } from "#protocol/signing/request.ts";
+import type { SignRequest } from "#protocol/signing/request.ts";
+import { DUTY_CLASS_OF } from "#protocol/signing/types.ts";
 import type { Candidate } from "#protocol/slashing/rules.ts";
-import type { Engine } from "./engine/engine.ts";
+import type { Engine, SignWork } from "./engine/engine.ts";
 import type { KeySet } from "./keys/key-set.ts";
 import { anotherChain, type ClockBoundOptions, checkClockBound } from "./policy.ts";
+import { createRequestCache } from "./request-cache.ts";
 import type { Protection } from "./slashing/protection.ts";
 
 /** What the pipeline is made of. */
@@ -30,21 +32,23 @@ export type Pipeline = (command: SignCommand) => Promise<SignOutcome>;
 /** Builds the pipeline. */
 export const createPipeline = (modules: PipelineModules): Pipeline => {
   const { keys, engine, protection } = modules;
+  const parse = createRequestCache(modules.network);
 
   /** Signs under its own hold of the key: the guard may have refused, and the key be gone, while the work still waits. */
-  const sign = async (pubkey: Uint8Array, root: Uint8Array, deadlineMs: number): Promise<Uint8Array> => {
+  const sign = async (pubkey: Uint8Array, work: Omit<SignWork, "slot">): Promise<Uint8Array> => {
     const key = keys.hold(pubkey);
     if (key === undefined) throw new SignerError("unknown_key", "no such key is loaded");
     try {
-      return await engine.sign({ slot: key.slot, root, deadlineMs });
+      return await engine.sign({ slot: key.slot, ...work });
     } finally {
       key.release();
     }
   };
 
   const decide = async (request: SignRequest, pubkey: Uint8Array, deadlineMs: number): Promise<SignOutcome> => {
-    const { duty, signingRoot, genesisValidatorsRoot } = request;
-    const signature = () => sign(pubkey, signingRoot, deadlineMs);
+    const { type, duty, signingRoot, genesisValidatorsRoot } = request;
+    const dutyClass = DUTY_CLASS_OF[type];
+    const signature = () => sign(pubkey, { root: signingRoot, dutyClass, deadlineMs });
     const beyond = checkClockBound(duty, modules);
     if (beyond !== undefined) return beyond;
 
@@ -59,7 +63,7 @@ export const createPipeline = (modules: PipelineModules): Pipeline => {
 
   return async (command) => {
     const deadlineMs = modules.now() + command.timeoutMs;
-    const request = parseSignRequest(command.body, modules.network);
+    const request = parse(command.body);
     const pubkey = command.pubkey.slice(); // outlives the receive buffer
     if (!modules.isOpen(pubkey)) throw new SignerError("unknown_key", "no such key is loaded");
     return decide(request, pubkey, deadlineMs);

@@ -1,7 +1,7 @@
 /** Settings of the pool-manager, made by the command line. */
 
 import type { LogLevel } from "#protocol/log.ts";
-import type { RedisDurability, RedisRoute, RedisTls } from "#protocol/messages/control.ts";
+import type { RedisDurability, RedisRoute, RedisTls, SignerChoice } from "#protocol/messages/control.ts";
 import type { NetworkJson } from "#protocol/signing/network.ts";
 
 /** Where the slashing store is. */
@@ -31,6 +31,7 @@ export interface PoolManagerConfig {
   readonly enclaves: number;
   /** Signing threads of each enclave. */
   readonly threads: number;
+  readonly signer: SignerChoice;
   readonly network: NetworkJson;
   readonly store: StoreLocation;
   /** Epochs after the present that may be signed; undefined: no bound. */

@@ -96,7 +96,7 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
       .filter((member) => member.state === "ready")
       .map((member) => {
         const client = clients.get(memberKey(member)) ?? connect(member);
-        client.reachesStore = reachesStore(member);
+        client.reachesStore = member.status?.reachesStore !== false;
         return client;
       });
     wake();
@@ -190,16 +190,6 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
 };
 
 const isConnected = (client: EnclaveClient): boolean => client.connected;
-
-/** How an enclave's words about a store that does not answer it begin (`enclave-worker/slashing/protection.ts`). */
-const NO_ANSWER = "slashing store: ";
-
-/**
- * Whether the enclave reaches its store, by its last word. One that *suspects* its store counts as reaching it, and goes on to
- * refuse: it may be the only one with the floor that shows the loss, so that another would sign what it must not.
- */
-export const reachesStore = ({ status }: Pick<MemberView, "status">): boolean =>
-  status?.storeProblem?.startsWith(NO_ANSWER) !== true;
 
 /** A replaced enclave, or one at another path, is another member. */
 const memberKey = (member: MemberView): string => `${member.cid}:${member.incarnation}:${member.path}`;

@@ -85,8 +85,11 @@ export const createProvisioner = (modules: ProvisionModules): Provisioner => {
   return {
     provision: async (cid, control) => {
       const { storePassword } = modules;
+      const sent = folder.secrets.macKeys;
       await control.configure(enclaveSettings(config, folder, cid), { ...folder.secrets, storePassword });
       held.set(control, heldBy(control));
+      // A rotation that began meanwhile told only those that were configured then.
+      if (folder.secrets.macKeys !== sent) await control.macKeys(folder.secrets.macKeys);
       await addKeys(control);
     },
     addKeys: (control) => {
@@ -153,5 +156,6 @@ const enclaveSettings = (config: PoolManagerConfig, folder: DataFolder, cid: num
     operatorKeyHex: config.operatorKeyHex ?? ensureDevelopmentOperatorKey(folder.path),
     ...(config.clockBoundEpochs !== undefined && { clockBoundEpochs: config.clockBoundEpochs }),
     threads: config.threads,
+    signer: config.signer,
   };
 };

@@ -1,13 +1,17 @@
 /**
  * The signing engine: threads that pull batches. A lone request is signed at once; while every thread is busy, work
  * collects and leaves as one batch, so that the cost of crossing to a thread (44–59 µs alone, about 10 µs a signature
- * with 16) is shared. A batch is at most 5 ms of work, so that nothing waits long behind it.
+ * with 16) is shared, and signatures over one root share its hash. What goes first is the schedule's to say.
  */
 
 import { Piscina } from "piscina";
-import { ROOT_BYTES, SIGNATURE_BYTES } from "#protocol/bytes.ts";
+import { ROOT_BYTES, SIGNATURE_BYTES, toByteString } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
-import type { SignBatch } from "./thread.ts";
+import type { DutyClass } from "#protocol/signing/types.ts";
+import type { SignerBackend } from "./backend.ts";
+import { createCosts, type RootWarmth } from "./costs.ts";
+import { type Batch, createSchedule } from "./schedule.ts";
+import type { SignedBatch, ThreadBatch } from "./thread.ts";
 
 /** Makes signatures. */
 export interface Engine {
@@ -26,53 +30,49 @@ export interface SignWork {
   readonly slot: number;
   /** 32 bytes. */
   readonly root: Uint8Array;
+  readonly dutyClass: DutyClass;
   /** Time after which the work is dropped instead of begun, in ms of the engine's clock; undefined: never. */
   readonly deadlineMs?: number;
 }
 
-/** 5 ms of work at ≈370 µs a signature. */
-const BATCH_MAX = 14;
-/** Signatures that may wait: about 3 s of work of one thread. */
+/** Signatures that may wait: about 3 s of work of one thread without the native signer. */
 const QUEUE_MAX = 8192;
-
-interface Job extends SignWork {
-  readonly resolve: (signature: Uint8Array) => void;
-  readonly reject: (error: SignerError) => void;
-}
+/** Roots of which the engine remembers how warm they are: as many as the native signer keeps hashes. */
+const ROOTS_MAX = 64;
 
 /** What the engine signs with. */
 export interface EngineOptions {
   readonly threads: number;
-  /** Secret keys by slot (`keys/arena.ts`). */
-  readonly arena: SharedArrayBuffer;
+  readonly backend: Pick<SignerBackend, "kind" | "threadData">;
 }
 
-/** Starts signing threads over an arena. `now` is monotonic, in ms. */
-export const createEngine = ({ threads, arena }: EngineOptions, { now }: { now: () => number }): Engine => {
-  const pool = new Piscina<SignBatch, Uint8Array>({
+/** Starts signing threads. `now` is monotonic, in ms. */
+export const createEngine = ({ threads, backend }: EngineOptions, { now }: { now: () => number }): Engine => {
+  const pool = new Piscina<ThreadBatch, SignedBatch>({
     filename: new URL("./thread.ts", import.meta.url).href,
     name: "signBatch",
     minThreads: threads,
     maxThreads: threads,
-    workerData: { arena },
+    workerData: backend.threadData,
   });
-  const queue: Job[] = [];
+  const costs = createCosts({ native: backend.kind === "native" });
+  const warmth = createMemory();
+  const schedule = createSchedule({
+    costs,
+    warmthOf: warmth.of,
+    now,
+    onExpired: (job) => job.reject(new SignerError("deadline_exceeded", "no time left to sign")),
+  });
   const batches = new Set<Promise<void>>();
   let closed = false;
-
-  /** The next jobs that somebody still waits for. */
-  const take = (size: number): Job[] => {
-    const [expired, wanted] = partition(queue.splice(0, size), ({ deadlineMs }) => (deadlineMs ?? Infinity) <= now());
-    for (const job of expired) job.reject(new SignerError("deadline_exceeded", "no time left to sign"));
-    return wanted;
-  };
+  let isPullDue = false;
 
   const pull = (): void => {
-    while (batches.size < threads && queue.length > 0) {
+    while (batches.size < threads) {
       // Shared out between the threads: one long batch and an idle thread would be the slower way.
-      const jobs = take(Math.min(BATCH_MAX, Math.ceil(queue.length / (threads - batches.size))));
-      if (jobs.length === 0) continue;
-      const batch = run(jobs).finally(() => {
+      const taken = schedule.take(Math.ceil(schedule.size / (threads - batches.size)));
+      if (taken === undefined) return;
+      const batch = run(taken).finally(() => {
         batches.delete(batch);
         pull();
       });
@@ -80,37 +80,43 @@ export const createEngine = ({ threads, arena }: EngineOptions, { now }: { now: 
     }
   };
 
-  const run = async (jobs: readonly Job[]): Promise<void> => {
+  /** After this turn's other requests have come in: no timer, so a lone request does not wait. */
+  const pullSoon = (): void => {
+    if (isPullDue || batches.size === threads) return; // a thread that ends its batch pulls
+    isPullDue = true;
+    setImmediate(() => {
+      isPullDue = false;
+      pull();
+    });
+  };
+
+  const run = async (batch: Batch): Promise<void> => {
     try {
-      const signatures = await pool.run({
-        slots: Uint32Array.from(jobs, (job) => job.slot),
-        roots: Buffer.concat(jobs.map((job) => job.root)),
-      });
-      for (const [index, job] of jobs.entries()) {
-        const signature = signatures.slice(index * SIGNATURE_BYTES, (index + 1) * SIGNATURE_BYTES);
-        // A compressed point always has its first bit set: a zero byte is the thread's word for "no key there".
-        if (signature[0] === 0) job.reject(new SignerError("internal", "no key in that slot"));
-        else job.resolve(signature);
+      const signed = await pool.run(toThreadBatch(batch));
+      for (const [index, group] of batch.groups.entries()) {
+        warmth.keep(toByteString(group.root), signed.warmth[index] as RootWarmth);
       }
+      costs.learn(batch.micros, signed.micros);
+      deliver(batch, signed.signatures);
     } catch (error) {
       const failure = new SignerError("internal", "a signing thread failed", { cause: error });
-      for (const job of jobs) job.reject(failure);
+      for (const { jobs } of batch.groups) for (const job of jobs) job.reject(failure);
     }
   };
 
   return {
-    sign: ({ slot, root, ...rest }) =>
+    sign: ({ slot, root, dutyClass, deadlineMs = Infinity }) =>
       new Promise((resolve, reject) => {
         if (closed) return reject(new SignerError("unavailable", "the engine is closed"));
-        if (queue.length >= QUEUE_MAX) return reject(new SignerError("overloaded", "too many signatures wait"));
+        if (schedule.size >= QUEUE_MAX) return reject(new SignerError("overloaded", "too many signatures wait"));
         if (root.length !== ROOT_BYTES) return reject(new SignerError("internal", "root: expected 32 bytes"));
-        queue.push({ slot, root, ...rest, resolve, reject });
-        pull();
+        schedule.add({ slot, root, dutyClass, deadlineMs, resolve, reject });
+        pullSoon();
       }),
     close: async () => {
       closed = true;
       const failure = new SignerError("unavailable", "the engine is closed");
-      for (const job of queue.splice(0)) job.reject(failure);
+      for (const job of schedule.drain()) job.reject(failure);
       // Piscina throws, uncaught, when a thread answers after `destroy`.
       await Promise.all(batches);
       await pool.destroy();
@@ -118,7 +124,47 @@ export const createEngine = ({ threads, arena }: EngineOptions, { now }: { now: 
   };
 };
 
-const partition = <T>(items: readonly T[], isFirst: (item: T) => boolean): [T[], T[]] => [
-  items.filter(isFirst),
-  items.filter((item) => !isFirst(item)),
-];
+const toThreadBatch = ({ groups, size }: Batch): ThreadBatch => {
+  const roots = new Uint8Array(groups.length * ROOT_BYTES);
+  const counts = new Uint32Array(groups.length);
+  const waiting = new Uint32Array(groups.length);
+  const slots = new Uint32Array(size);
+  let at = 0;
+  for (const [index, group] of groups.entries()) {
+    roots.set(group.root, index * ROOT_BYTES);
+    counts[index] = group.jobs.length;
+    waiting[index] = group.waiting;
+    for (const job of group.jobs) slots[at++] = job.slot;
+  }
+  return { roots, counts, waiting, slots };
+};
+
+/** A compressed point always has its first bit set: a zero byte is the thread's word for "no key there". */
+const deliver = ({ groups }: Batch, signatures: Uint8Array): void => {
+  let at = 0;
+  for (const { jobs } of groups) {
+    for (const job of jobs) {
+      const signature = signatures.subarray(at, at + SIGNATURE_BYTES);
+      at += SIGNATURE_BYTES;
+      if (signature[0] === 0) job.reject(new SignerError("internal", "no key in that slot"));
+      else job.resolve(signature);
+    }
+  }
+};
+
+/** How warm the latest roots are. */
+const createMemory = () => {
+  const roots = new Map<string, RootWarmth>();
+  return {
+    of: (root: string): RootWarmth | undefined => roots.get(root),
+    keep: (root: string, warmth: RootWarmth): void => {
+      roots.delete(root); // to the end
+      roots.set(root, warmth);
+      if (roots.size <= ROOTS_MAX) return;
+      for (const oldest of roots.keys()) {
+        roots.delete(oldest);
+        return;
+      }
+    },
+  };
+};

@@ -1,6 +1,7 @@
 /**
- * The secret keys of this enclave: one shared buffer of 32-byte slots that every signing thread can see. JavaScript
- * elsewhere holds slot numbers only; key bytes never travel through `postMessage`.
+ * Where the secret keys of this enclave are: slots that every signing thread can see. JavaScript elsewhere holds slot
+ * numbers only; key bytes never travel through `postMessage`. The arena here is a shared buffer, for `@chainsafe/blst`; the
+ * native signer has its own (`native-arena.ts`).
  *
  * A slot is given out again only after its key was removed and the last user let go of it: a signature under the wrong
  * key would pass by that key's slashing protection.
@@ -14,8 +15,6 @@ export const SECRET_KEY_BYTES = 32;
 
 /** Slots for secret keys. */
 export interface Arena {
-  /** The memory, for threads. Grows in place. */
-  readonly memory: SharedArrayBuffer;
   /** Copies a secret key into a free slot and gives the slot's number. The caller zeroises its own copy. */
   store(secret: Uint8Array): number;
   /** Zeroises a slot and frees it. */
@@ -24,10 +23,16 @@ export interface Arena {
   eraseAll(): void;
 }
 
+/** An arena in memory that JavaScript shares between threads. */
+export interface SharedArena extends Arena {
+  /** The memory, for threads. Grows in place. */
+  readonly memory: SharedArrayBuffer;
+}
+
 const SLOTS_AT_FIRST = 1024;
 
-/** An arena for at most `slotsMax` keys. */
-export const createArena = ({ slotsMax = KEYS_MAX }: { slotsMax?: number } = {}): Arena => {
+/** A shared arena for at most `slotsMax` keys. */
+export const createSharedArena = ({ slotsMax = KEYS_MAX }: { slotsMax?: number } = {}): SharedArena => {
   const memory = new SharedArrayBuffer(Math.min(SLOTS_AT_FIRST, slotsMax) * SECRET_KEY_BYTES, {
     maxByteLength: slotsMax * SECRET_KEY_BYTES,
   });

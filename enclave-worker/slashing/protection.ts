@@ -41,6 +41,11 @@ export interface Protection {
   forget(pubkey: Uint8Array): void;
   /** Why slashable duties are refused (suspect) or fail (not reachable, not durable); undefined when all is well. */
   readonly problem: string | undefined;
+  /**
+   * False while `problem` is that the store does not answer or is too weak: another enclave may do better. A suspicion is
+   * no such problem: asking elsewhere would go past the one who noticed.
+   */
+  readonly reachesStore: boolean;
   /** Looks at the store and its marker in the background; `problem` tells at the next call. */
   refreshHealth(): void;
   /** Reads all records again, for another enclave's operator command. */
@@ -294,6 +299,9 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     },
     get problem() {
       return chain?.guard.problem ?? refused ?? unhealthy;
+    },
+    get reachesStore() {
+      return unhealthy === undefined || chain?.guard.problem !== undefined || refused !== undefined;
     },
     refreshHealth: () => {
       if (looking) return;

@@ -83,6 +83,7 @@ const checkEnclaves = (view: PoolView): Check => {
         state: member.state,
         keys: member.status?.keys ?? 0,
         // Left out of the JSON when there is none.
+        signer: member.status?.signer,
         problem: member.problem,
         storeProblem: member.status?.storeProblem,
       },

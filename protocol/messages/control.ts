@@ -110,7 +110,23 @@ export interface EnclaveSettings {
   readonly clockBoundEpochs?: number;
   /** Signing threads. */
   readonly threads: number;
+  readonly signer: SignerChoice;
 }
+
+/**
+ * What makes the signatures: `auto` takes the native signer where it was built and `@chainsafe/blst` otherwise, `native`
+ * refuses to start without it, `portable` is `@chainsafe/blst`.
+ */
+export const SIGNER_CHOICES = ["auto", "native", "portable"] as const;
+
+/** One of {@link SIGNER_CHOICES}. */
+export type SignerChoice = (typeof SIGNER_CHOICES)[number];
+
+/** What an enclave signs with. */
+export const SIGNER_KINDS = ["native", "portable"] as const;
+
+/** One of {@link SIGNER_KINDS}. */
+export type SignerKind = (typeof SIGNER_KINDS)[number];
 
 /** Secrets of the development mode. On Nitro they come sealed and are opened by attestation instead. */
 export interface DevelopmentSecrets {
@@ -161,6 +177,10 @@ export interface EnclaveStatus {
   readonly keys: number;
   /** Why slashable duties are refused or fail now (store suspect, or not reachable); undefined when they are not. */
   readonly storeProblem?: string;
+  /** False: the store does not answer this enclave or is too weak, and another may do better with slashable duties. */
+  readonly reachesStore: boolean;
+  /** Undefined before the settings came. */
+  readonly signer?: SignerKind;
   /** The pinned genesis validators root; undefined until a custom network shows it. */
   readonly genesisValidatorsRootHex?: string;
   /** Whether the store's marker exists and was verified. */
@@ -336,7 +356,9 @@ export const decodeStatus = (payload: Uint8Array): EnclaveStatus => {
     Number.isSafeInteger(value.inFlight) &&
     Number.isSafeInteger(value.commandSequence) &&
     typeof value.storeInitialised === "boolean" &&
+    typeof value.reachesStore === "boolean" &&
     ["string", "undefined"].includes(typeof value.storeProblem) &&
+    (value.signer === undefined || SIGNER_KINDS.includes(value.signer)) &&
     ["string", "undefined"].includes(typeof value.genesisValidatorsRootHex) &&
     ENCLAVE_COUNTERS.every((name) => Number.isSafeInteger(counters?.[name]));
   if (!valid) throw new SignerError("protocol_violation", "status: unexpected members");

@@ -4,6 +4,7 @@
  * All integers are bigints, so that the whole uint64 range is right. Nothing here checks who may sign what.
  */
 
+import "./ssz-hasher.ts";
 import { ssz } from "@lodestar/types";
 import { bytesEqual, ROOT_BYTES } from "../bytes.ts";
 import type { Network } from "./network.ts";

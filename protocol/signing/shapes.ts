@@ -4,6 +4,7 @@
  * `preset.ts`.
  */
 
+import "./ssz-hasher.ts";
 import { ContainerType, type Type, UintBigintType } from "@chainsafe/ssz";
 import { ssz } from "@lodestar/types";
 import { type Exact, exactType } from "./exact-type.ts";

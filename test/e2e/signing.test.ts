@@ -1,7 +1,8 @@
 /** Every type of the Web3Signer API, signed by a running Testudo and verified against roots computed by hand. */
 
 import { execFileSync } from "node:child_process";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { loadNativeSigner } from "#enclave/native/signer.ts";
 import { isSlashable } from "#protocol/signing/types.ts";
 import { isSignatureOf, registration, rootOf, sign, signatureOf } from "../helpers/duties.ts";
 import * as naive from "../helpers/naive-ssz.ts";
@@ -10,10 +11,11 @@ import { FORK_INFO, HUGE, SAMPLES, withMember } from "../unit/protocol/signing/s
 
 const bed = createTestbed();
 let testudo: Testudo;
-beforeAll(async () => {
-  testudo = await bed.up(["--enclaves", "2", "--genesis-validators-root", FORK_INFO.genesis_validators_root]);
-});
-afterAll(() => bed.close(testudo));
+const upWith = (...args: string[]) =>
+  bed.up(["--enclaves", "2", "--genesis-validators-root", FORK_INFO.genesis_validators_root, ...args]);
+afterAll(() => bed.close());
+
+const isNativeBuilt = loadNativeSigner().kind === "loaded";
 
 const TEXT = { "content-type": "application/json", accept: "text/plain" };
 
@@ -42,7 +44,21 @@ const ROWS = [...SAMPLES.filter(({ type }) => type !== "VALIDATOR_REGISTRATION")
 const SLASHABLE = ROWS.filter(({ type }) => isSlashable(type));
 const keyOf = (row: (typeof ROWS)[number]): string => testudo.publicKeys[SLASHABLE.indexOf(row) + 1] as string;
 
-describe("every type", () => {
+describe.each([
+  ["the native signer", "--require-native"],
+  ["@chainsafe/blst", "--no-native"],
+])("every type with %s", (_signer, option) => {
+  const it = option === "--require-native" && !isNativeBuilt ? test.skip : test;
+  beforeAll(async () => {
+    if (it === test) testudo = await upWith(option);
+  });
+  afterAll(() => testudo?.stop());
+
+  it("says in /healthcheck what it signs with", async () => {
+    const signer = async () => /"signer":"(\w+)"/.exec(await (await fetch(`${testudo.url}/healthcheck`)).text())?.[1];
+    await expect.poll(signer).toBe(option === "--no-native" ? "portable" : "native");
+  });
+
   it.each(ROWS.map((row) => [row.name, row] as const))("%s", async (_name, row) => {
     const pubkey = keyOf(row);
     await expectSigned({ pubkey, body: row.body, root: row.signingRoot });
@@ -86,6 +102,11 @@ const expectSigned = async ({ pubkey, body, root }: { pubkey: string; body: unkn
 };
 
 describe("what the command line printed", () => {
+  beforeAll(async () => {
+    testudo = await upWith();
+  });
+  afterAll(() => testudo.stop());
+
   it("is a request that works in a shell as it stands", () => {
     const line = /^curl .*$/m.exec(testudo.command.stdout())?.[0] ?? "";
     const output = execFileSync("sh", ["-c", line], { encoding: "utf8" });

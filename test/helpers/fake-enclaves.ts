@@ -46,6 +46,7 @@ export const statusWith = (keys: number): EnclaveStatus => ({
   phase: "ready",
   keys,
   storeInitialised: true,
+  reachesStore: true,
   commandSequence: 0,
   inFlight: 0,
   counters: Object.fromEntries(ENCLAVE_COUNTERS.map((name) => [name, 0])) as Record<EnclaveCounter, number>,

@@ -171,6 +171,7 @@ const statusOf = ({ problem, commandSequence }: Operated): EnclaveStatus => ({
   keys: 0,
   ...(problem !== undefined && { storeProblem: problem }),
   storeInitialised: true,
+  reachesStore: true,
   commandSequence,
   inFlight: 0,
   counters: Object.fromEntries(ENCLAVE_COUNTERS.map((name) => [name, 0])) as EnclaveStatus["counters"],

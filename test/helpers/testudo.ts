@@ -65,14 +65,23 @@ export interface Testudo {
   killAll(): Promise<void>;
 }
 
+/** How `testudo up` is started. */
+export interface UpOptions {
+  readonly dataPath?: string;
+  /** Time for its welcome. */
+  readonly timeoutMs?: number;
+  /** Added to its environment; enclaves do not get it. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Starts Testudos and commands, and cleans up after all of them. */
 export interface Testbed {
   /** A fresh folder, short enough for sockets. */
   folder(): string;
   /** Writes a file into a fresh folder and returns its path. */
   file(name: string, content: string): string;
-  /** `testudo up` with these arguments; without `dataPath` in a fresh folder. `timeoutMs` is the time for its welcome. */
-  up(args?: readonly string[], options?: { dataPath?: string; timeoutMs?: number }): Promise<Testudo>;
+  /** `testudo up` with these arguments; without `dataPath` in a fresh folder. */
+  up(args?: readonly string[], options?: UpOptions): Promise<Testudo>;
   /** Starts a command and does not wait. */
   start(...args: string[]): Running;
   /** Runs a command to its end. */
@@ -95,8 +104,8 @@ export const createTestbed = (): Testbed => {
     return path;
   };
 
-  const start = (...args: string[]): Running => {
-    const command = startCommand(args);
+  const launch = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Running => {
+    const command = startCommand(args, env);
     const entry = { command, known: new Set([command.pid]) };
     running.add(entry);
     // Its children are remembered while they can be found: after its end nothing leads to them any more.
@@ -107,6 +116,8 @@ export const createTestbed = (): Testbed => {
     return command;
   };
 
+  const start = (...args: string[]): Running => launch(args);
+
   const run = async (...args: string[]): Promise<Ended> => {
     const command = start(...args);
     const timer = setTimeout(() => command.signal("SIGKILL"), COMMAND_MS);
@@ -115,8 +126,11 @@ export const createTestbed = (): Testbed => {
     return ended;
   };
 
-  const up: Testbed["up"] = async (args = [], { dataPath = folder(), timeoutMs = UP_MS } = {}) => {
-    const command = start("up", "--data", dataPath, "--port", "0", "--metrics-port", "0", ...args);
+  const up: Testbed["up"] = async (args = [], { dataPath = folder(), timeoutMs = UP_MS, env } = {}) => {
+    const command = launch(
+      ["up", "--data", dataPath, "--port", "0", "--metrics-port", "0", ...signerFor(args), ...args],
+      env,
+    );
     await command.waitFor(/Ctrl-C drains and stops\./, { timeoutMs });
     return describe(command, dataPath);
   };
@@ -180,10 +194,14 @@ const describe = async (command: Running, dataPath: string): Promise<Testudo> =>
   };
 };
 
-const startCommand = (args: readonly string[]): Running => {
+/** `TESTUDO_TEST_SIGNER=portable npm test` runs everything without the native signer. */
+const signerFor = (args: readonly string[]): string[] =>
+  process.env.TESTUDO_TEST_SIGNER === "portable" && !args.some((it) => it.endsWith("-native")) ? ["--no-native"] : [];
+
+const startCommand = (args: readonly string[], env: Readonly<Record<string, string>>): Running => {
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: undefined, LODESTAR_PRESET: undefined },
+    env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: undefined, LODESTAR_PRESET: undefined, ...env },
   });
   const output = { stdout: "", stderr: "" };
   child.stdout?.setEncoding("utf8").on("data", (text: string) => (output.stdout += text));

@@ -413,7 +413,7 @@ describe("a member that does not reach its store", () => {
     enclaves.map((enclave, index) => ({ ...view(enclave), status: statusOf(storeProblems[index]) }));
   const statusOf = (storeProblem: string | undefined) => ({
     ...statusWith(1),
-    ...(storeProblem !== undefined && { storeProblem }),
+    ...(storeProblem !== undefined && { storeProblem, reachesStore: storeProblem !== CUT_OFF }),
   });
   const publish = async (...storeProblems: (string | undefined)[]): Promise<void> => {
     publisher.publishMembers(problems(...storeProblems), 0);
@@ -568,6 +568,7 @@ describe("following the manager", () => {
       keys: 0,
       inFlight: 0,
       storeInitialised: true,
+      reachesStore: true,
       commandSequence: 0,
       storeProblem: "x".repeat(900_000),
       counters,

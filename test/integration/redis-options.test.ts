@@ -135,6 +135,7 @@ describe("the enclave", () => {
     store: { kind: "redis", database: 0, keyPrefix: "testudo", ...store },
     initialiseStore: false,
     threads: 1,
+    signer: "auto",
   });
   const route = { topology: "single", addresses: [{ host: "h", port: 1 }], seeds: 1 };
 

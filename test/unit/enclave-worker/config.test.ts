@@ -12,6 +12,7 @@ const SETTINGS = {
   initialiseStore: false,
   operatorKeyHex: `0x${"0d".repeat(32)}`,
   threads: 2,
+  signer: "auto",
 };
 const outcome = (settings: unknown): string => {
   try {
@@ -32,6 +33,7 @@ describe("enclave settings", () => {
       initialiseStore: false,
       clockBoundEpochs: 1,
       threads: 2,
+      signer: "auto",
     });
     expect(config.network.slotsPerEpoch).toBe(32);
     expect(parseEnclaveConfig(SETTINGS).clockBoundEpochs).toBeUndefined();
@@ -96,6 +98,9 @@ describe("enclave settings", () => {
     ["threads", 0, "threads: expected 1..64"],
     ["threads", 65, "threads"],
     ["threads", undefined, "threads"],
+    ["signer", undefined, "signer: expected auto, native, portable"],
+    ["signer", "fast", "signer"],
+    ["signer", true, "signer"],
   ];
   it.each(INVALID)("refuse %s: %j", (name, value, detail) => {
     const refused = outcome({ ...SETTINGS, [name]: value });

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createArena } from "#enclave/keys/arena.ts";
+import { createSharedArena } from "#enclave/keys/arena.ts";
 import { createKeySet, type HeldKey } from "#enclave/keys/key-set.ts";
 
 const pubkey = (byte: number) => new Uint8Array(48).fill(byte);
 const secret = (byte: number) => new Uint8Array(32).fill(byte);
 
 const make = () => {
-  const arena = createArena();
+  const arena = createSharedArena();
   const keys = createKeySet(arena);
   const secretIn = (held: HeldKey | undefined) => held && new Uint8Array(arena.memory, held.slot * 32, 32).slice();
   return { arena, keys, secretIn };
@@ -27,7 +27,7 @@ describe("a key set", () => {
   });
 
   it("keeps the first secret of a key that is added twice, and takes no second slot", () => {
-    const arena = createArena({ slotsMax: 2 });
+    const arena = createSharedArena({ slotsMax: 2 });
     const keys = createKeySet(arena);
     keys.add(pubkey(1), secret(1));
     expect(keys.add(pubkey(1), secret(9))).toBe(false);
@@ -107,7 +107,7 @@ describe("a key set", () => {
   it("leaves no secret behind when all keys were removed and released, and reuses all slots", () => {
     fc.assert(
       fc.property(fc.array(fc.boolean(), { minLength: 1, maxLength: 20 }), (heldFirst) => {
-        const arena = createArena({ slotsMax: heldFirst.length });
+        const arena = createSharedArena({ slotsMax: heldFirst.length });
         const keys = createKeySet(arena);
         for (const round of [0, 1]) {
           const held = heldFirst.map((isHeld, index) => {

@@ -3,7 +3,7 @@
 import { PublicKey, SecretKey, Signature, verify } from "@chainsafe/blst";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createEngine, type Engine } from "#enclave/engine/engine.ts";
-import { createArena } from "#enclave/keys/arena.ts";
+import { createSharedArena } from "#enclave/keys/arena.ts";
 import { createKeySet, type KeySet } from "#enclave/keys/key-set.ts";
 import { createPipeline, type Pipeline } from "#enclave/sign.ts";
 import { createProtection, type Protection } from "#enclave/slashing/protection.ts";
@@ -40,10 +40,13 @@ let wallClockMs: number;
 
 beforeEach(async () => {
   store = createMemoryStore();
-  const arena = createArena();
+  const arena = createSharedArena();
   keys = createKeySet(arena);
   keys.add(KEY.pubkey, KEY.secret.toBytes());
-  engine = createEngine({ threads: 1, arena: arena.memory }, { now: () => nowMs });
+  engine = createEngine(
+    { threads: 1, backend: { kind: "portable", threadData: { kind: "portable", memory: arena.memory } } },
+    { now: () => nowMs },
+  );
   open = new Set([toHex(KEY.pubkey)]);
   signCalls = 0;
   nowMs = 0;
@@ -232,7 +235,7 @@ describe("a key", () => {
   });
 
   it("is let go of after every outcome: its slot is free for another key", async () => {
-    const arena = createArena({ slotsMax: 1 });
+    const arena = createSharedArena({ slotsMax: 1 });
     const one = createKeySet(arena);
     one.add(KEY.pubkey, KEY.secret.toBytes());
     const small = createPipeline({

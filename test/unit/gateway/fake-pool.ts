@@ -28,6 +28,7 @@ export const enclaveStatus = (changes: Partial<EnclaveStatus> = {}): EnclaveStat
   phase: "ready",
   keys: 1,
   storeInitialised: true,
+  reachesStore: true,
   commandSequence: 0,
   inFlight: 0,
   counters: Object.fromEntries(ENCLAVE_COUNTERS.map((name) => [name, 0])) as EnclaveStatus["counters"],

@@ -22,6 +22,7 @@ const status: EnclaveStatus = {
   keys: 5,
   storeProblem: "behind the floor",
   storeInitialised: true,
+  reachesStore: true,
   commandSequence: 3,
   inFlight: 1,
   counters: Object.fromEntries(ENCLAVE_COUNTERS.map((name) => [name, 7])) as EnclaveStatus["counters"],

@@ -24,6 +24,7 @@ const status = fc
     storeProblem: maybe(text),
     genesisValidatorsRootHex: maybe(text),
     storeInitialised: fc.boolean(),
+    reachesStore: fc.boolean(),
     commandSequence: fc.nat(),
     inFlight: fc.nat(),
     counters: fc.record(Object.fromEntries(control.ENCLAVE_COUNTERS.map((name) => [name, fc.nat()]))),

@@ -64,6 +64,35 @@ describe("find", () => {
   });
 });
 
+it("tells the key of a marker that verifies before anything is written in its place, and of no other", async () => {
+  const accepted = new Map([...MAC_KEYS.macKeys, [2, filledBytes(0x12, 32)]]);
+  for (const [bytes, told] of [
+    [bytesOf({}, { macKeys: accepted, writingKeyId: 2 }), [2]],
+    [bytesOf({}, { macKeys: new Map([[3, filledBytes(0x13, 32)]]), writingKeyId: 3 }), []],
+    [undefined, []],
+  ] as const) {
+    const seen: number[] = [];
+    const store = Object.assign(createMemoryStore(), { markerBytes: bytes });
+    let writingKeyId = 1;
+    const keeper = createMarkerKeeper(
+      {
+        expected: { storeId, genesisValidatorsRoot, configVersion: 1 },
+        macKeys: () => ({ macKeys: accepted, writingKeyId }),
+        onMacKey: (id) => {
+          seen.push(id);
+          writingKeyId = id;
+        },
+      },
+      { store, wallClock: () => WALL_CLOCK_MS },
+    );
+    const found = await keeper.find();
+    expect(seen).toEqual(told);
+    if (found.kind !== "ok") continue;
+    await keeper.raiseSuspicion();
+    expect(Buffer.from(store.markerBytes as Uint8Array).readUInt16BE(77)).toBe(2);
+  }
+});
+
 describe("create", () => {
   it("writes the first marker and tells it", async () => {
     const { keeper, store } = start();

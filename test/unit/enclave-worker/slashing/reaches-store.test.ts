@@ -1,12 +1,10 @@
-/** How the gateway understands what an enclave says of its store; the words are those of the real protection. */
+/** What an enclave says of its store: whether another one may do better. */
 
 import { describe, expect, it } from "vitest";
-import { createProtection, type Protection } from "#enclave/slashing/protection.ts";
-import { reachesStore } from "#pool";
+import { createProtection } from "#enclave/slashing/protection.ts";
 import type { Durability } from "#protocol/slashing/store.ts";
-import { statusWith } from "../../helpers/fake-enclaves.ts";
-import { ask, attestation, CODEC_OPTIONS, filledBytes, validator } from "../../helpers/guarded.ts";
-import { createMemoryStore, type MemoryStore } from "../../helpers/memory-store.ts";
+import { ask, attestation, CODEC_OPTIONS, filledBytes, validator } from "../../../helpers/guarded.ts";
+import { createMemoryStore, type MemoryStore } from "../../../helpers/memory-store.ts";
 
 const KEY = validator(1);
 const protect = async (store: MemoryStore, options: { initialise: boolean } = { initialise: true }) => {
@@ -29,13 +27,10 @@ const protect = async (store: MemoryStore, options: { initialise: boolean } = { 
   await protection.activate([{ pubkey: KEY, registered: false }]);
   return protection;
 };
-const isReached = ({ problem }: Protection): boolean =>
-  reachesStore({ status: { ...statusWith(1), ...(problem !== undefined && { storeProblem: problem }) } });
 
 describe("an enclave", () => {
   it("that has said nothing yet, or is well, reaches its store", async () => {
-    expect(reachesStore({})).toBe(true);
-    expect(isReached(await protect(createMemoryStore()))).toBe(true);
+    expect((await protect(createMemoryStore())).reachesStore).toBe(true);
   });
 
   it.each<[string, () => Promise<Durability>]>([
@@ -47,15 +42,15 @@ describe("an enclave", () => {
     const sound = store.durability;
     store.durability = durability;
     protection.refreshHealth();
-    await expect.poll(() => isReached(protection)).toBe(false);
+    await expect.poll(() => protection.reachesStore).toBe(false);
     store.durability = sound;
     protection.refreshHealth();
-    await expect.poll(() => isReached(protection)).toBe(true);
+    await expect.poll(() => protection.reachesStore).toBe(true);
   });
 
   it("that suspects its store goes on to be asked: its marker is lost", async () => {
     const protection = await protect(createMemoryStore(), { initialise: false });
-    expect([protection.problem, isReached(protection)]).toEqual([expect.stringMatching(/data was lost/), true]);
+    expect([protection.problem, protection.reachesStore]).toEqual([expect.stringMatching(/data was lost/), true]);
   });
 
   it("that suspects its store goes on to be asked: a record is gone, and the store is away, too", async () => {
@@ -68,6 +63,6 @@ describe("an enclave", () => {
     store.durability = () => Promise.reject(new Error("no connection"));
     protection.refreshHealth();
     await new Promise((resolve) => setTimeout(resolve, 20));
-    expect([protection.problem, isReached(protection)]).toEqual([expect.stringMatching(/is gone/), true]);
+    expect([protection.problem, protection.reachesStore]).toEqual([expect.stringMatching(/is gone/), true]);
   });
 });

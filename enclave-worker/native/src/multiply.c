@@ -1,0 +1,46 @@
+/** One point times secret scalars. Contract: `multiply.h`. */
+
+#include "multiply.h"
+
+#include "wipe.h"
+
+/** Length of the order of G2. blst takes the faster way by an endomorphism from 144 bits on. */
+enum { SCALAR_BITS = 255 };
+
+static void multiply_by_blst(blst_p2_affine *results, const blst_p2_affine *base, const blst_scalar *const *scalars,
+                             size_t count, struct multiply_workspace *workspace)
+{
+    const blst_p2 *products[MULTIPLY_CHUNK];
+    blst_p2 point;
+    blst_p2_from_affine(&point, base);
+    for (size_t i = 0; i < count; i++) {
+        blst_p2_mult(&workspace->products[i], &point, scalars[i]->b, SCALAR_BITS);
+        products[i] = &workspace->products[i];
+    }
+    blst_p2s_to_affine(results, products, count);
+    wipe(workspace->products, count * sizeof *workspace->products);
+}
+
+/**
+ * The one decision that depends on a scalar: whether it is one of the two that the comb cannot do (`comb.h`). Not
+ * inlined, so that the constant-time check can accept this branch and no other.
+ */
+__attribute__((noinline)) static void redo_if_exceptional(blst_p2_affine *result, uint64_t exceptional,
+                                                          const blst_p2_affine *base, const blst_scalar *scalar,
+                                                          struct multiply_workspace *workspace)
+{
+    if (exceptional != 0) multiply_by_blst(result, base, &scalar, 1, workspace);
+}
+
+void multiply(blst_p2_affine *results, const blst_p2_affine *base, const struct comb_table *table,
+              const blst_scalar *const *scalars, size_t count, struct multiply_workspace *workspace)
+{
+    if (table == NULL) {
+        multiply_by_blst(results, base, scalars, count, workspace);
+        return;
+    }
+    comb_multiply(results, workspace->exceptional, scalars, count, table, &workspace->comb);
+    for (size_t i = 0; i < count; i++) {
+        redo_if_exceptional(&results[i], workspace->exceptional[i], base, scalars[i], workspace);
+    }
+}
