@@ -9,10 +9,9 @@ import {
   type RedisRoute,
   type RedisTls,
   type RedisTopology,
-  SIGNER_CHOICES,
-  type SignerChoice,
   type StoreSettings,
 } from "#protocol/messages/control.ts";
+import { SIGNER_CHOICES, type SignerChoice } from "#protocol/messages/signer.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import { OPERATOR_KEY_BYTES } from "./operator/authority.ts";

@@ -1,7 +1,8 @@
 /** Settings of the pool-manager, made by the command line. */
 
 import type { LogLevel } from "#protocol/log.ts";
-import type { RedisDurability, RedisRoute, RedisTls, SignerChoice } from "#protocol/messages/control.ts";
+import type { RedisDurability, RedisRoute, RedisTls } from "#protocol/messages/control.ts";
+import type { SignerChoice } from "#protocol/messages/signer.ts";
 import type { NetworkJson } from "#protocol/signing/network.ts";
 
 /** Where the slashing store is. */

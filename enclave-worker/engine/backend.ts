@@ -5,7 +5,7 @@
 
 import { SignerError } from "#protocol/errors.ts";
 import type { Logger } from "#protocol/log.ts";
-import type { SignerChoice, SignerKind } from "#protocol/messages/control.ts";
+import type { SignerChoice, SignerKind } from "#protocol/messages/signer.ts";
 import { type Arena, createSharedArena } from "../keys/arena.ts";
 import { createNativeArena } from "../keys/native-arena.ts";
 import { knownAnswerTest, loadNativeSigner } from "../native/signer.ts";

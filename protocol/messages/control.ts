@@ -7,6 +7,7 @@ import { ByteReader, ByteWriter, PUBKEY_BYTES, toHex } from "../bytes.ts";
 import { SignerError } from "../errors.ts";
 import { KEYSTORE_BYTES_MAX, PAGE_ENTRIES_MAX, PASSWORD_BYTES_MAX } from "../limits.ts";
 import type { MacKeys } from "../slashing/mac.ts";
+import { SIGNER_KINDS, type SignerChoice, type SignerKind } from "./signer.ts";
 
 /** Operation numbers of the control port. */
 export const CONTROL_OPERATIONS = {
@@ -112,21 +113,6 @@ export interface EnclaveSettings {
   readonly threads: number;
   readonly signer: SignerChoice;
 }
-
-/**
- * What makes the signatures: `auto` takes the native signer where it was built and `@chainsafe/blst` otherwise, `native`
- * refuses to start without it, `portable` is `@chainsafe/blst`.
- */
-export const SIGNER_CHOICES = ["auto", "native", "portable"] as const;
-
-/** One of {@link SIGNER_CHOICES}. */
-export type SignerChoice = (typeof SIGNER_CHOICES)[number];
-
-/** What an enclave signs with. */
-export const SIGNER_KINDS = ["native", "portable"] as const;
-
-/** One of {@link SIGNER_KINDS}. */
-export type SignerKind = (typeof SIGNER_KINDS)[number];
 
 /** Secrets of the development mode. On Nitro they come sealed and are opened by attestation instead. */
 export interface DevelopmentSecrets {

@@ -8,7 +8,7 @@ import { createEngine, type Engine } from "#enclave/engine/engine.ts";
 import { loadNativeSigner } from "#enclave/native/signer.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { createLogger } from "#protocol/log.ts";
-import { SIGNER_KINDS, type SignerKind } from "#protocol/messages/control.ts";
+import { SIGNER_KINDS, type SignerKind } from "#protocol/messages/signer.ts";
 
 const hasNative = loadNativeSigner().kind === "loaded";
 const logger = createLogger({ process: "test", level: "error", write: () => undefined });
