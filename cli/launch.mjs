@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
  * The launcher: plain JavaScript for any Node from 18 on. Installs the locked dependencies when they are missing or
- * stale (no package's install script ever runs), builds the native signer, then runs Testudo, or one of the project's own tools, under the Node
- * that the project pins.
+ * stale (no package's install script ever runs), builds the native signer, then runs Testudo, or one of the project's own
+ * tools, under the Node that the project pins.
  *
  *   launch.mjs up --help            the command line of Testudo
  *   launch.mjs --run test [args]    the project's tools: test, check, bench, chaos, simulate, …
@@ -82,9 +82,14 @@ const pinnedNode = () => {
   );
 };
 
-/** Builds the native signer where there is a C compiler and its sources changed; without it Testudo signs all the same. */
+/**
+ * Builds the native signer where there is a C compiler and its sources changed; without it Testudo signs all the same.
+ * But not with one that is not made of these sources: whatever else the build ends with is the end here.
+ */
 const buildNative = (node) => {
-  spawnSync(node, [nativeBuild, "--if-needed"], { cwd: root, stdio: ["ignore", process.stderr, process.stderr] });
+  const stdio = ["ignore", process.stderr, process.stderr];
+  const { status, signal } = spawnSync(node, [nativeBuild, "--if-needed"], { cwd: root, stdio });
+  if (status !== 0) fail(`the native signer's build ended with ${signal ?? status} (above), nothing was started.`);
 };
 
 /** Runs one program in the foreground; signals reach it, and its end is this process's. */

@@ -18,14 +18,21 @@ export interface SignerBackend {
   readonly threadData: ThreadData;
 }
 
+/** What opening a signer needs. */
+export interface SignerModules {
+  readonly logger: Logger;
+  /** Another way to the addon, for tests. */
+  readonly load?: typeof loadNativeSigner;
+}
+
 /**
- * Opens what was chosen and says in the log what it is.
+ * Opens what was chosen and says in the log, in one line, what it is.
  * @throws SignerError `unavailable` when `native` was chosen and is not there; `internal` when a native signer gives
  * other signatures than it must: nothing is signed with it, and nothing is signed instead of it
  */
-export const openSigner = (choice: SignerChoice, { logger }: { readonly logger: Logger }): SignerBackend => {
+export const openSigner = (choice: SignerChoice, { logger, load = loadNativeSigner }: SignerModules): SignerBackend => {
   if (choice === "portable") return openPortable();
-  const loaded = loadNativeSigner();
+  const loaded = load();
   if (loaded.kind === "loaded") {
     const { signer } = loaded;
     knownAnswerTest(signer);

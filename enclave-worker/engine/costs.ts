@@ -31,8 +31,12 @@ const TABLE_PAYS_FROM = 8;
 /** `@chainsafe/blst`, which hashes for every signature. */
 const PORTABLE = 268;
 
-/** A batch counts for an eighth, so that one that was interrupted does not shrink the next ones. */
+/**
+ * A batch counts for an eighth, and for twice or half of its estimate at most: one that was interrupted moves the factor
+ * by an eighth, not to its bound.
+ */
 const LEARNING = 1 / 8;
+const SURPRISE_MAX = 2;
 /** Far slower or faster than measured means a stalled thread or clock, not another machine. */
 const FACTOR_MIN = 0.25;
 const FACTOR_MAX = 8;
@@ -57,7 +61,8 @@ export const createCosts = ({ native }: { native: boolean }): Costs => {
     fitting: (micros, warmth) => Math.max(1, Math.floor(fitting(micros / factor, warmth))),
     learn: (estimated, actual) => {
       if (estimated <= 0 || actual <= 0) return;
-      const learnt = factor * (1 + LEARNING * (actual / estimated - 1));
+      const surprise = Math.min(SURPRISE_MAX, Math.max(1 / SURPRISE_MAX, actual / estimated));
+      const learnt = factor * (1 + LEARNING * (surprise - 1));
       factor = Math.min(FACTOR_MAX, Math.max(FACTOR_MIN, learnt));
     },
   };

@@ -17,8 +17,9 @@ import type { SignedBatch, ThreadBatch } from "./thread.ts";
 export interface Engine {
   /**
    * BLS signature (96 bytes, compressed) under the secret in `slot`. The caller holds the slot until this settles.
-   * @throws SignerError `overloaded` when the queue is full, `deadline_exceeded` when nobody waits any more,
-   * `unavailable` when the engine was closed, `internal` when the slot holds no key
+   * @throws SignerError `overloaded` when the queue is full of work as urgent, or was and more urgent work came;
+   * `deadline_exceeded` when nobody waits any more, `unavailable` when the engine was closed, `internal` when the slot
+   * holds no key
    */
   sign(work: SignWork): Promise<Uint8Array>;
   /** Fails what waits, lets the batches under way end (5 ms each), ends the threads. */
@@ -53,6 +54,8 @@ export const createEngine = ({ threads, backend }: EngineOptions, { now }: { now
     name: "signBatch",
     minThreads: threads,
     maxThreads: threads,
+    // "sync" would never let a thread reach its event loop, where the memory of blst's objects is given back.
+    atomics: "async",
     workerData: backend.threadData,
   });
   const costs = createCosts({ native: backend.kind === "native" });
@@ -90,6 +93,14 @@ export const createEngine = ({ threads, backend }: EngineOptions, { now }: { now
     });
   };
 
+  /** A storm of other duties must not refuse a block: when the queue is full, something less urgent makes room. */
+  const hasRoomFor = (dutyClass: DutyClass): boolean => {
+    if (schedule.size < QUEUE_MAX) return true;
+    const givenUp = schedule.giveUpFor(dutyClass);
+    givenUp?.reject(new SignerError("overloaded", "too many signatures wait, and a more urgent one came"));
+    return givenUp !== undefined;
+  };
+
   const run = async (batch: Batch): Promise<void> => {
     try {
       const signed = await pool.run(toThreadBatch(batch));
@@ -108,8 +119,8 @@ export const createEngine = ({ threads, backend }: EngineOptions, { now }: { now
     sign: ({ slot, root, dutyClass, deadlineMs = Infinity }) =>
       new Promise((resolve, reject) => {
         if (closed) return reject(new SignerError("unavailable", "the engine is closed"));
-        if (schedule.size >= QUEUE_MAX) return reject(new SignerError("overloaded", "too many signatures wait"));
         if (root.length !== ROOT_BYTES) return reject(new SignerError("internal", "root: expected 32 bytes"));
+        if (!hasRoomFor(dutyClass)) return reject(new SignerError("overloaded", "too many signatures wait"));
         schedule.add({ slot, root, dutyClass, deadlineMs, resolve, reject });
         pullSoon();
       }),

@@ -44,9 +44,11 @@ export interface Schedule {
   add(job: Job): void;
   /**
    * Takes the most urgent jobs, at most `sizeMax` and about {@link BATCH_MICROS} of work, at least one; undefined when none
-   * waits. Jobs that nobody waits for any more go to `onExpired`.
+   * waits. Before that, jobs of every class that nobody waits for any more go to `onExpired`.
    */
   take(sizeMax: number): Batch | undefined;
+  /** Takes out one job that is less urgent than `dutyClass`, of the least urgent class that waits; undefined when none is. */
+  giveUpFor(dutyClass: DutyClass): Job | undefined;
   /** Takes everything. */
   drain(): Job[];
 }
@@ -69,10 +71,13 @@ export const BATCH_SIZE_MAX = 512;
 interface Group {
   readonly key: string;
   readonly root: Uint8Array;
-  readonly jobs: Job[];
+  jobs: Job[];
   /** Earliest deadline of its jobs. */
   deadlineMs: number;
 }
+
+const earliest = (jobs: readonly Job[]): number =>
+  jobs.reduce((least, job) => Math.min(least, job.deadlineMs), Infinity);
 
 /** An empty schedule. */
 export const createSchedule = ({ costs, warmthOf, now, onExpired }: ScheduleModules): Schedule => {
@@ -82,7 +87,26 @@ export const createSchedule = ({ costs, warmthOf, now, onExpired }: ScheduleModu
   >;
   let size = 0;
 
-  /** Looks at every group: there are as many as distinct roots wait, a few thousand at the very most, once in 5 ms. */
+  /**
+   * Everywhere, not only where jobs are taken: a class that more urgent ones keep waiting would else fill the queue with
+   * dead jobs. All at one go: after a pause of the process thousands of groups may be dead.
+   */
+  const dropExpired = (): void => {
+    const time = now();
+    for (const name of DUTY_CLASSES) {
+      for (const [key, group] of classes[name]) {
+        if (group.deadlineMs > time) continue;
+        for (const job of group.jobs) if (job.deadlineMs <= time) onExpired(job);
+        const wanted = group.jobs.filter((job) => job.deadlineMs > time);
+        size -= group.jobs.length - wanted.length;
+        group.jobs = wanted;
+        group.deadlineMs = earliest(wanted);
+        if (wanted.length === 0) classes[name].delete(key);
+      }
+    }
+  };
+
+  /** Looks at every group of a class, once for each group of a batch: as many as distinct roots wait, mostly a few. */
   const mostUrgent = (): [Map<string, Group>, Group] | undefined => {
     for (const name of DUTY_CLASSES) {
       const groups = classes[name];
@@ -99,11 +123,10 @@ export const createSchedule = ({ costs, warmthOf, now, onExpired }: ScheduleModu
   const takeFrom = (groups: Map<string, Group>, group: Group, count: number): Job[] => {
     const taken = group.jobs.splice(0, count);
     size -= taken.length;
-    if (group.jobs.length === 0) groups.delete(group.key);
-    const time = now();
-    const wanted = taken.filter((job) => job.deadlineMs > time);
-    if (wanted.length < taken.length) for (const job of taken) if (job.deadlineMs <= time) onExpired(job);
-    return wanted;
+    // Of those that are left: a group that never empties must not go on with the urgency of its first job.
+    if (group.jobs.length > 0) group.deadlineMs = earliest(group.jobs);
+    else groups.delete(group.key);
+    return taken;
   };
 
   return {
@@ -122,6 +145,7 @@ export const createSchedule = ({ costs, warmthOf, now, onExpired }: ScheduleModu
       }
     },
     take: (sizeMax) => {
+      dropExpired();
       const bound = Math.min(sizeMax, BATCH_SIZE_MAX);
       const groups: BatchGroup[] = [];
       let taken = 0;
@@ -134,12 +158,18 @@ export const createSchedule = ({ costs, warmthOf, now, onExpired }: ScheduleModu
         // A dearer group than there is time left for begins the next batch.
         if (taken > 0 && micros + costs.ofGroup(1, warmth) > BATCH_MICROS) break;
         const jobs = takeFrom(waiting, group, Math.min(bound - taken, costs.fitting(BATCH_MICROS - micros, warmth)));
-        if (jobs.length === 0) continue;
         taken += jobs.length;
         micros += costs.ofGroup(jobs.length, warmth);
         groups.push({ root: group.root, jobs, waiting: group.jobs.length });
       }
       return taken === 0 ? undefined : { groups, size: taken, micros };
+    },
+    giveUpFor: (dutyClass) => {
+      for (const name of DUTY_CLASSES.toReversed()) {
+        if (name === dutyClass) return undefined;
+        for (const group of classes[name].values()) return takeFrom(classes[name], group, 1)[0];
+      }
+      return undefined;
     },
     drain: () => {
       const jobs = DUTY_CLASSES.flatMap((name) => [...classes[name].values()].flatMap((group) => group.jobs));

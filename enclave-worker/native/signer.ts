@@ -15,7 +15,7 @@ import { SignerError } from "#protocol/errors.ts";
 import { KNOWN_ANSWERS, KNOWN_SECRETS, type KnownAnswer } from "./known-answers.ts";
 
 /** Length of a secret key in bytes (EIP-2333). */
-export const NATIVE_SECRET_BYTES = 32;
+const NATIVE_SECRET_BYTES = 32;
 /** Signatures in one call of `signGroup`: 27 ms with a table, 130 ms without. */
 export const NATIVE_GROUP_MAX = 1024;
 
@@ -30,9 +30,7 @@ export const SIGN_PATH = {
 } as const;
 
 /** The `code` of errors that the native signer throws. */
-export const NATIVE_ERROR_CODES = ["bad_argument", "bad_key", "full", "no_memory"] as const;
-/** See {@link NATIVE_ERROR_CODES}. */
-export type NativeErrorCode = (typeof NATIVE_ERROR_CODES)[number];
+export type NativeErrorCode = "bad_argument" | "bad_key" | "full" | "no_memory";
 
 /** Counters of the process; nothing secret. */
 export interface NativeStats {

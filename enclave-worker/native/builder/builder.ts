@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { BuildError } from "./build-error.ts";
 import { compileAddon, compilerFlags, compilerVersion, isSupported } from "./compiler.ts";
 import { hashFiles, type InputFolders, readInputs, sha256 } from "./inputs.ts";
-import { readStamp, removeAddon, replaceAddon } from "./output.ts";
+import { prepareFolder, readStamp, removeAddon, replaceAddon } from "./output.ts";
 
 /** What to build. */
 export interface BuildOptions extends InputFolders {
@@ -21,8 +21,9 @@ export type BuildResult =
 
 /**
  * Builds the addon. One that is not made of these sources never stays in place.
- * @throws BuildError when the sources of blst are not the expected ones; and, unless `ifNeeded`, when they are not
- * installed, the system is not supported, or the compiler is missing or fails
+ * @throws BuildError when the sources of blst are not the expected ones, or another addon cannot be removed; and, unless
+ * `ifNeeded`, when the sources are not installed, the system is not supported, the compiler is missing or fails, or
+ * nothing can be written
  */
 export const build = async (options: BuildOptions): Promise<BuildResult> => {
   const { addon, ifNeeded } = options;
@@ -43,13 +44,19 @@ export const build = async (options: BuildOptions): Promise<BuildResult> => {
   if (ifNeeded && isCurrent(addon, { inputs, compiler })) return { outcome: "current" };
   if (compiler === undefined) return giveUp("no C compiler (cc)");
   try {
+    prepareFolder(addon);
     replaceAddon(addon, await compileAddon(files, { platform }), { inputs, compiler });
     return { outcome: "built" };
   } catch (error) {
-    if (error instanceof BuildError) return giveUp(error.message);
-    throw error;
+    if (!(error instanceof BuildError || isOfSystem(error))) throw error;
+    // Perhaps another build beside this one got further, or only the compiler changed and this one does not work here.
+    if (ifNeeded && isCurrent(addon, { inputs, compiler: undefined })) return { outcome: "current" };
+    return giveUp(error.message);
   }
 };
+
+/** A file or folder that cannot be written, here or in the folder for temporary files. */
+const isOfSystem = (error: unknown): error is Error => error instanceof Error && "syscall" in error;
 
 const readInputsOr = (undo: () => void, folders: InputFolders) => {
   try {
@@ -60,7 +67,7 @@ const readInputsOr = (undo: () => void, folders: InputFolders) => {
   }
 };
 
-/** Without a compiler, an addon of the same sources that another one made is as good as it gets. */
+/** Without a compiler that works, an addon of the same sources that another one made is as good as it gets. */
 const isCurrent = (addon: string, { inputs, compiler }: { inputs: string; compiler: string | undefined }): boolean => {
   const stamp = readStamp(addon);
   return stamp?.inputs === inputs && (compiler === undefined || stamp.compiler === compiler);

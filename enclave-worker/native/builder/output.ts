@@ -5,8 +5,9 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { BuildError } from "./build-error.ts";
 import { sha256 } from "./inputs.ts";
 
 /** What an addon was made of. */
@@ -45,15 +46,28 @@ export const readStamp = (addon: string): Stamp | undefined => {
   }
 };
 
+/** Makes the addon's folder. @throws Error of the system when nothing can be put there, as in a read-only installation */
+export const prepareFolder = (addon: string): void => {
+  mkdirSync(dirname(addon), { recursive: true });
+  accessSync(dirname(addon), constants.W_OK);
+};
+
 /** Puts an addon and its stamp in place. */
 export const replaceAddon = (addon: string, bytes: Uint8Array, stamp: Stamp): void => {
-  mkdirSync(dirname(addon), { recursive: true });
   replaceFile(addon, bytes);
   replaceFile(stampPath(addon), `${JSON.stringify({ ...stamp, addon: sha256(bytes) } satisfies StoredStamp)}\n`);
 };
 
-/** Removes an addon and its stamp. A process that has loaded it keeps its copy. */
+/**
+ * Removes an addon and its stamp. A process that has loaded it keeps its copy.
+ * @throws BuildError when it stays: whoever loads it would run code that is not made of these sources
+ */
 export const removeAddon = (addon: string): void => {
-  rmSync(addon, { force: true });
-  rmSync(stampPath(addon), { force: true });
+  try {
+    rmSync(addon, { force: true });
+    rmSync(stampPath(addon), { force: true });
+  } catch (error) {
+    if (!existsSync(addon)) return;
+    throw new BuildError(`${addon} is not made of these sources and cannot be removed: ${(error as Error).message}`);
+  }
 };

@@ -5,12 +5,13 @@ import { SecretKey } from "@chainsafe/blst";
 import { afterEach, describe, expect, test } from "vitest";
 import { openSigner, type SignerBackend } from "#enclave/engine/backend.ts";
 import { createEngine, type Engine } from "#enclave/engine/engine.ts";
-import { loadNativeSigner } from "#enclave/native/signer.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { createLogger } from "#protocol/log.ts";
 import { SIGNER_KINDS, type SignerKind } from "#protocol/messages/signer.ts";
+import type { DutyClass } from "#protocol/signing/types.ts";
+import { openNative } from "../native/native.ts";
 
-const hasNative = loadNativeSigner().kind === "loaded";
+const hasNative = (await openNative()) !== undefined;
 const logger = createLogger({ process: "test", level: "error", write: () => undefined });
 const open = (kind: SignerKind): SignerBackend => openSigner(kind, { logger });
 
@@ -120,6 +121,24 @@ describe.each(SIGNER_KINDS)("the engine with the %s signer", (kind) => {
     await engine.close();
     expect(await more).toBe("unavailable");
     expect(new Set(await Promise.all(waiting))).toEqual(new Set(["signed", "unavailable"]));
+  });
+
+  it("takes a block although its queue is full, in the place of something less urgent", async () => {
+    const { backend, slots, plain } = makeKeys(1, open(kind));
+    const engine = start(1, backend);
+    const slot = slots[0] as number;
+    const ask = (dutyClass: DutyClass, number: number) => engine.sign({ dutyClass, slot, root: root(number) });
+    const exit = codeOf(ask("exit", 1));
+    const waiting = Array.from({ length: 8_191 }, () => codeOf(ask("attestation", 2)));
+    const block = ask("block", 3);
+    expect(await exit).toBe("overloaded");
+    const second = ask("block", 4);
+    expect(await codeOf(ask("attestation", 5))).toBe("overloaded");
+    expect(toHex(await block)).toBe(plain(0, root(3)));
+    expect(toHex(await second)).toBe(plain(0, root(4)));
+    await engine.close();
+    const outcomes = await Promise.all(waiting);
+    expect(outcomes.filter((outcome) => outcome === "overloaded").length).toBe(1);
   });
 
   it("fails everything that is not signed yet when it is closed, and takes nothing after", async () => {

@@ -87,6 +87,43 @@ describe("the schedule", () => {
     expect(schedule.size).toBe(0);
   });
 
+  it("forgets the urgency of jobs that are gone: a root that keeps coming must not hold up its class", () => {
+    const { schedule, add } = setUp();
+    const first = add(1, { deadlineMs: 10 });
+    const next = add(1, { deadlineMs: 40 });
+    const other = add(2, { deadlineMs: 20 });
+    expect([1, 2, 3].map(() => slotsOf(schedule.take(1))?.[0])).toEqual([first, other, next]);
+  });
+
+  it("drops what nobody waits for also where its turn never comes", () => {
+    const { schedule, add, expired, clock } = setUp();
+    const exit = add(1, { dutyClass: "exit", deadlineMs: 5 });
+    const alive = add(1, { dutyClass: "exit", deadlineMs: 6 });
+    for (let count = 0; count < 4; count += 1) add(2, { dutyClass: "block" });
+    schedule.take(1);
+    expect(expired).toEqual([]);
+    clock.nowMs = 5;
+    schedule.take(1);
+    expect(expired.map((job) => job.slot)).toEqual([exit]);
+    expect(schedule.size).toBe(3);
+    schedule.take(2);
+    expect(slotsOf(schedule.take(1))).toEqual([alive]);
+  });
+
+  it("drops thousands of dead roots at one go, without looking at the rest again for each", () => {
+    const times = [1, 2, 3].map(() => {
+      const { schedule, add, expired, clock } = setUp();
+      for (let number = 0; number < 8_192; number += 1) add(number, { deadlineMs: 5 });
+      clock.nowMs = 5;
+      const started = performance.now();
+      expect(schedule.take(8_192)).toBeUndefined();
+      const ended = performance.now();
+      expect(expired.length).toBe(8_192);
+      return ended - started;
+    });
+    expect(Math.min(...times)).toBeLessThan(25); // 2 ms; 80 to 130 when each root costs a look at all
+  });
+
   it("says how many of a root wait on", () => {
     const { schedule, add } = setUp();
     for (let count = 0; count < 10; count += 1) add(1);
@@ -120,7 +157,32 @@ describe("the schedule", () => {
     expect(fast).toBeLessThanOrEqual(BATCH_SIZE_MAX);
   });
 
-  it("hands out every job exactly once or drops it as expired, whatever comes in whatever order", () => {
+  it.each([
+    ["stood still", 1_000_000],
+    ["was told no time at all by its clock", 0.001],
+  ])("learns little from one batch that %s", (_, actual) => {
+    const { schedule, add, costs } = setUp();
+    for (let count = 0; count < 3_000; count += 1) add(1);
+    const usual = schedule.take(3_000)?.size ?? 0;
+    costs.learn(1_000, actual);
+    const next = schedule.take(3_000)?.size ?? 0;
+    expect(next).toBeGreaterThan(usual * 0.8);
+    expect(next).toBeLessThan(usual * 1.25);
+  });
+
+  it("gives up the least urgent for something more urgent, and nothing for its like", () => {
+    const { schedule, add } = setUp();
+    const attestation = add(1);
+    const exit = add(2, { dutyClass: "exit" });
+    const sync = add(3, { dutyClass: "sync" });
+    expect([1, 2, 3, 4].map(() => schedule.giveUpFor("attestation")?.slot)).toEqual([exit, sync, undefined, undefined]);
+    expect(schedule.size).toBe(1);
+    expect(schedule.giveUpFor("block")?.slot).toBe(attestation);
+    expect(schedule.giveUpFor("block")).toBeUndefined();
+    expect(schedule.size).toBe(0);
+  });
+
+  it("hands out every job exactly once, gives it up or drops it as expired, whatever comes in whatever order", () => {
     const jobs = fc.array(
       fc.record({
         rootNumber: fc.nat(4),
@@ -128,6 +190,7 @@ describe("the schedule", () => {
         deadlineMs: fc.constantFrom(1, 2, 3, Infinity),
         takeAfter: fc.option(fc.integer({ min: 1, max: 40 }), { nil: undefined }),
         tick: fc.boolean(),
+        giveUp: fc.boolean(),
       }),
       { maxLength: 200 },
     );
@@ -135,9 +198,11 @@ describe("the schedule", () => {
       fc.property(jobs, fc.boolean(), (steps, native) => {
         const { schedule, add, expired, clock } = setUp({ native });
         const taken: number[] = [];
-        for (const { rootNumber, dutyClass, deadlineMs, takeAfter, tick } of steps) {
+        for (const { rootNumber, dutyClass, deadlineMs, takeAfter, tick, giveUp } of steps) {
           add(rootNumber, { dutyClass, deadlineMs });
           if (tick) clock.nowMs += 0.2;
+          const givenUp = giveUp ? schedule.giveUpFor(dutyClass) : undefined;
+          if (givenUp !== undefined) taken.push(givenUp.slot);
           if (takeAfter === undefined) continue;
           const batch = schedule.take(takeAfter);
           if ((batch?.size ?? 0) > takeAfter) return false;

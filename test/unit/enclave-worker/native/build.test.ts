@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { BuildError } from "#enclave/native/builder/build-error.ts";
 import { type BuildOptions, build } from "#enclave/native/builder/builder.ts";
 import { compilerVersion } from "#enclave/native/builder/compiler.ts";
 import { type BlstList, readBlst } from "#enclave/native/builder/inputs.ts";
@@ -130,6 +131,36 @@ describe("with a compiler that fails", () => {
   });
 });
 
+describe("where nothing can be written", () => {
+  /** A compiler that says when it was asked to compile. */
+  const stubNoisyCompiler = (): string => {
+    const mark = join(folder, "compiled");
+    stubCompiler(`if [ "$1" = --version ]; then echo fine 1.0; exit 0; fi\n: > ${mark}\nexit 1`);
+    return mark;
+  };
+
+  test("signatures are made without the addon, and nothing is compiled", async () => {
+    const mark = stubNoisyCompiler();
+    writeFileSync(join(folder, "build"), "a file where the folder should be");
+    const result = await build(options);
+    expect(result).toEqual({ outcome: "fallback", reason: expect.stringMatching(/^E(EXIST|NOTDIR|ROFS|ACCES): /) });
+    await expect(build({ ...options, ifNeeded: false })).rejects.toThrow(BuildError);
+    expect(existsSync(mark)).toBe(false);
+  });
+
+  test.each([true, false])(
+    "an addon of other sources that stays is an error (only if needed: %s)",
+    async (ifNeeded) => {
+      stubCompiler(BROKEN);
+      // In place of a read-only file system, which a test cannot make: a folder is not removed as a file is.
+      mkdirSync(options.addon, { recursive: true });
+      const result = build({ ...options, ifNeeded });
+      await expect(result).rejects.toThrow(/signer\.node is not made of these sources and cannot be removed/);
+      await expect(result).rejects.toThrow(BuildError);
+    },
+  );
+});
+
 /** Each compiles for seconds, on a machine that may be busy. */
 const TIMEOUT_MS = 120_000;
 
@@ -172,6 +203,10 @@ describe.skipIf(!hasCompiler)("with a compiler", { timeout: TIMEOUT_MS }, () => 
 
     stubCompiler(undefined);
     expect(await build(options), "what a compiler made that is gone still serves").toEqual({ outcome: "current" });
+    stubCompiler(BROKEN);
+    expect(await build(options), "also where another one fails").toEqual({ outcome: "current" });
+    stubCompiler(undefined);
+    rmSync(join(folder, "bin"), { recursive: true });
     rmSync(options.addon); // not overwritten: this process runs its code
     writeFileSync(options.addon, "something else");
     expect(await build(options), "an addon that is not the stamped one").toMatchObject({ outcome: "fallback" });
