@@ -31,7 +31,10 @@ export interface SignerModules {
  * other signatures than it must: nothing is signed with it, and nothing is signed instead of it
  */
 export const openSigner = (choice: SignerChoice, { logger, load = loadNativeSigner }: SignerModules): SignerBackend => {
-  if (choice === "portable") return openPortable();
+  if (choice === "portable") {
+    logger.info("signing with @chainsafe/blst", { reason: "--no-native" });
+    return openPortable();
+  }
   const loaded = load();
   if (loaded.kind === "loaded") {
     const { signer } = loaded;

@@ -69,7 +69,7 @@ static void check_multiply(bool with_table)
     }
 
     VALGRIND_MAKE_MEM_UNDEFINED(secrets, sizeof secrets);
-    multiply(results, &base, table, scalars, COUNT, workspace);
+    multiply(results, &point, table, scalars, COUNT, workspace);
     /* A signature is public. */
     VALGRIND_MAKE_MEM_DEFINED(results, sizeof results);
 

@@ -27,7 +27,7 @@ struct multiply_workspace {
  * results[i] = scalars[i] * base for 1 .. MULTIPLY_CHUNK scalars in 1 .. r-1 and a base of order r.
  * `table` is the base's, or NULL.
  */
-void multiply(blst_p2_affine *results, const blst_p2_affine *base, const struct comb_table *table,
+void multiply(blst_p2_affine *results, const blst_p2 *base, const struct comb_table *table,
               const blst_scalar *const *scalars, size_t count, struct multiply_workspace *workspace);
 
 #endif

@@ -17,7 +17,8 @@ struct shared_table {
 
 struct entry {
     uint8_t root[ROOT_BYTES];
-    blst_p2_affine hash;
+    /** Jacobian, as hashing leaves it: most roots are used once, and an inversion is a twentieth of a multiplication. */
+    blst_p2 hash;
     struct shared_table *table;
     /** Signatures since the root came, or since its last table: what a table would have served. */
     uint64_t signatures;
@@ -47,7 +48,7 @@ static void let_go(struct shared_table *table)
     if (table != NULL && --table->holders == 0) free(table);
 }
 
-static struct entry *insert(const uint8_t root[ROOT_BYTES], const blst_p2_affine *hash)
+static struct entry *insert(const uint8_t root[ROOT_BYTES], const blst_p2 *hash)
 {
     struct entry *oldest = &entries[0];
     for (size_t i = 1; i < ROOTS_MAX; i++) {
@@ -102,22 +103,17 @@ static void publish_table(struct entry *entry, struct shared_table *table)
     table->holders += 1;
 }
 
-static struct shared_table *build_table(const blst_p2_affine *hash)
+static struct shared_table *build_table(const blst_p2 *hash)
 {
     void *memory;
+    blst_p2_affine base;
     if (posix_memalign(&memory, _Alignof(struct shared_table), sizeof(struct shared_table)) != 0) return NULL;
     struct shared_table *table = memory;
     table->holders = 1;
-    if (comb_build(&table->table, hash)) return table;
+    blst_p2_to_affine(&base, hash);
+    if (comb_build(&table->table, &base)) return table;
     free(table);
     return NULL;
-}
-
-static void hash_root(blst_p2_affine *hash, const uint8_t root[ROOT_BYTES])
-{
-    blst_p2 point;
-    blst_hash_to_g2(&point, root, ROOT_BYTES, DST, sizeof DST - 1, NULL, 0);
-    blst_p2_to_affine(hash, &point);
 }
 
 void roots_begin(struct root_use *use, const uint8_t root[ROOT_BYTES], size_t count, size_t expected)
@@ -126,9 +122,9 @@ void roots_begin(struct root_use *use, const uint8_t root[ROOT_BYTES], size_t co
     pthread_mutex_lock(&mutex);
     struct entry *entry = find(root);
     if (entry == NULL) {
-        blst_p2_affine hash;
+        blst_p2 hash;
         pthread_mutex_unlock(&mutex);
-        hash_root(&hash, root);
+        blst_hash_to_g2(&hash, root, ROOT_BYTES, DST, sizeof DST - 1, NULL, 0);
         pthread_mutex_lock(&mutex);
         use->hash_cached = false;
         hash_count += 1;

@@ -5,7 +5,7 @@
  * once may both hash it. A table is built by one thread while others with the same root go on without. A table that
  * falls out of the cache lives until its last user is done.
  *
- * Bounded: ROOTS_MAX hashes (16 KiB), TABLES_MAX tables (132 KiB each) plus one a thread at most; the least recently
+ * Bounded: ROOTS_MAX hashes (22 KiB), TABLES_MAX tables (132 KiB each) plus one a thread at most; the least recently
  * used goes first. Holds nothing secret.
  *
  * What it does NOT do: take a hash from outside. A point that is not the hash of a message would be signed all the
@@ -39,7 +39,7 @@ struct shared_table;
 
 /** A root in use, until `roots_end`. */
 struct root_use {
-    blst_p2_affine hash;
+    blst_p2 hash;
     /** NULL: none. */
     const struct comb_table *table;
     /** The hash was known before. */

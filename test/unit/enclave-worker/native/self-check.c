@@ -72,7 +72,7 @@ static void check_multiply(void)
             }
             for (int with_table = 0; with_table < 2; with_table++) {
                 memset(results, 0xee, sizeof results);
-                multiply(results, &base, with_table ? table : NULL, scalars, count, workspace);
+                multiply(results, &base_point, with_table ? table : NULL, scalars, count, workspace);
                 for (size_t i = 0; i < count; i++) {
                     blst_p2_mult(&point, &base_point, secrets[i].b, 255);
                     blst_p2_to_affine(&expected, &point);
