@@ -92,9 +92,11 @@ const run = async (name: OperatorCommandName, values: CommandValues): Promise<vo
     const pubkeys = values.pubkeys === undefined ? [] : readPubkeys(values.pubkeys);
     const key = needsSignature(name) ? operatorKey(values) : undefined;
     const totals = { written: 0, unchanged: 0, blank: 0, failed: 0 };
-    const sequence = Math.max(status.commandSequence + 1, Math.floor(Date.now() / 1000));
+    let sequence = status.commandSequence;
     for (const [index, page] of pagesOf(pubkeys).entries()) {
-      const made = makeCommand(name, { values, status, page, sequence: sequence + index });
+      // The time of each page, not of the first: many pages take longer than a command stays valid.
+      sequence = Math.max(sequence + 1, Math.floor(Date.now() / 1000));
+      const made = makeCommand(name, { values, status, page, sequence });
       const payload = key === undefined ? made : Buffer.concat([made, sign(null, operatorMessage(made), key)]);
       try {
         add(totals, decodeOperatorReport(await ask(manager, MANAGER_OPERATIONS.operate, payload, OPERATE_MS)));

@@ -9,6 +9,7 @@
  * What it does not do: choose, repeat or wait (`pool.ts`).
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ErrorCode, SignerError, toSignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PORT_DATA } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
@@ -48,6 +49,8 @@ const HEDGE_TIME_SHARE = 0.5;
 const HEDGE_MS_MIN = 50;
 /** Pause before requests for which nobody could be asked are looked at again; all of them at once, by one timer. */
 const HEDGE_AGAIN_MS = 250;
+/** A look that is late by more than this says that this very process stood still, and has not read what came meanwhile. */
+const LATE_MS = HEDGE_MS_MIN;
 
 /** Failures that arise on this side of the connection: no sign of life. */
 const LOCAL_FAILURES: ReadonlySet<ErrorCode> = new Set(["connection_lost", "overloaded"]);
@@ -137,6 +140,10 @@ export const createEnclaveClient = (
   };
   const look = (): void => {
     watchdog = undefined;
+    if (modules.now() - watchAt <= LATE_MS) judge();
+    else void nextTurn().then(judge); // then the sockets have been read
+  };
+  const judge = (): void => {
     const { oldest } = entries;
     if (silentSince === undefined || oldest === undefined) return;
     // A time in which nothing was asked is no silence, though what was asked before it was never answered.
@@ -191,6 +198,13 @@ export const createEnclaveClient = (
     else entry.hedge.then(() => undefined, reject);
   };
 
+  const giveUpSilent = async (client: RpcClient): Promise<void> => {
+    const since = silentSince;
+    if (since === undefined || modules.now() - since < SILENCE_MS_MAX) return;
+    await nextTurn(); // perhaps this process stood still: then the socket has been read
+    if (silentSince === since) client.close();
+  };
+
   const send = (client: RpcClient, entry: Entry, attempt: Attempt): void => {
     client.request(OPERATION_SIGN, encodeSignCommand(attempt), attempt).then(
       (payload) => {
@@ -206,7 +220,7 @@ export const createEnclaveClient = (
         entries.remove(entry);
         const failure = toSignerError(error);
         if (failure.code === "deadline_exceeded") {
-          if (silentSince !== undefined && modules.now() - silentSince >= SILENCE_MS_MAX) client.close();
+          void giveUpSilent(client);
         } else if (!LOCAL_FAILURES.has(failure.code)) heard();
         fail(entry, failure);
       },

@@ -79,11 +79,17 @@ export const createOperatorDesk = (modules: {
     const controls = modules.controls();
     const executor = await furthest(controls);
     if (executor === undefined) throw new SignerError("unavailable", "no enclave is there to execute the command");
-    const others = controls.filter((enclave) => enclave !== executor);
-    if (command === "recover") await collectFloors(executor, others);
+    if (command === "recover") {
+      await collectFloors(
+        executor,
+        controls.filter((enclave) => enclave !== executor),
+      );
+    }
     if (command === "rotate-mac") await acceptKey(epoch);
     const report = await executor.operate(payload);
-    const refreshed = await Promise.allSettled(others.map((enclave) => enclave.refresh()));
+    // Asked for anew: one that came up meanwhile may have read records before they were written.
+    const readers = modules.controls().filter((enclave) => enclave !== executor);
+    const refreshed = await Promise.allSettled(readers.map((enclave) => enclave.refresh()));
     for (const result of refreshed) {
       // It sees the marker at its next look, a second later.
       if (result.status === "rejected") {

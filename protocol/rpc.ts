@@ -276,8 +276,10 @@ const createFrameStream = (
   const flush = (): void => {
     if (closed) return;
     const { size } = batch;
-    socket.write(batch.take(), () => {
+    const bytes = batch.take();
+    socket.write(bytes, () => {
       unsentFrames -= size;
+      bytes.fill(0); // payloads may be secrets, which their owners wipe: this copy is nobody else's
     });
   };
   const send = (frame: Frame): void => {

@@ -92,6 +92,10 @@ export type ProtectionModules = Omit<GuardModules, "codec" | "suspicion"> & {
 /** Time for the store's first connection and its checks. */
 const DURABLE_WITHIN_MS = 5_000;
 const DURABLE_POLL_MS = 50;
+/** First pause before records are read again for a command that was seen; then twice as long each time. */
+const REREAD_MS_MIN = 2_000;
+/** The last pause is no longer: a command works for ten minutes at the most (`pool-manager/control-client.ts`). */
+const REREAD_MS_MAX = 600_000;
 
 /** Makes the protection; nothing is read before `activate`. */
 export const createProtection = (options: ProtectionOptions, modules: ProtectionModules): Protection => {
@@ -113,6 +117,8 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
   /** Why the marker forbids slashable duties: refused, gone, or marked as suspect. */
   let refused: string | undefined;
   let commandSequence = 0;
+  /** When records are read again, for a command that may still be writing; undefined: not any more. */
+  let reread: { readonly atMs: number; readonly pauseMs: number } | undefined;
   /** Why the store does not answer as it should, at the last look. */
   let unhealthy: string | undefined;
   let looking = false;
@@ -196,6 +202,22 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     if (chain !== undefined) return chain.guard.track([...keys.values()]);
     chain = { root, guard, codec };
     commandSequence = marker.commandSequence;
+    const ageMs = modules.wallClock() - commandSequence * 1000; // the sequence is the time of signing
+    if (Math.abs(ageMs) <= REREAD_MS_MAX) rereadAfter(REREAD_MS_MIN);
+  };
+
+  const rereadAfter = (pauseMs: number): void => {
+    reread = pauseMs > REREAD_MS_MAX ? undefined : { atMs: modules.now() + pauseMs, pauseMs };
+  };
+
+  /**
+   * A command's sequence moves before its records, so what was read when it was seen may be older. That only matters for
+   * `enable`: a record that refuses is never compared with the store's. Beside the looks, which must not wait for it.
+   */
+  const rereadWhenDue = ({ guard }: { readonly guard: Guard }): void => {
+    if (reread === undefined || modules.now() < reread.atMs) return;
+    rereadAfter(reread.pauseMs * 2);
+    guard.refresh({ trust: false }).catch(() => undefined); // again after the next pause
   };
 
   /** Takes over what a verified marker says: the chain, a suspicion, the end of one, an operator's command. */
@@ -206,7 +228,10 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
     const trust = !suspect && marker.recoverySequence > commandSequence;
     if (chain === undefined) await adoptChain(marker);
     else if (marker.commandSequence < commandSequence) refuse(ROLLED_BACK);
-    else if (marker.commandSequence > commandSequence) await adopt(marker, { trust });
+    else if (marker.commandSequence > commandSequence) {
+      await adopt(marker, { trust });
+      rereadAfter(REREAD_MS_MIN);
+    } else if (refused === undefined) rereadWhenDue(chain); // else a recovery writes: it has a sequence of its own
     if (isFirst && trust) refused = undefined;
     if ((chain?.guard.problem ?? refused) !== undefined && !suspect) await keeper.raiseSuspicion();
   };

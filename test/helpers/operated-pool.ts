@@ -114,9 +114,17 @@ export const startOperatedPool = async (
     },
   };
 
+  /** One connection an enclave, as long as it lives. */
+  const controls = new WeakMap<Operated, ControlClient>();
+  const connected = (enclave: Operated, index: number): ControlClient => {
+    const control = controls.get(enclave) ?? controlOf(enclave, { index, pool });
+    controls.set(enclave, control);
+    return control;
+  };
+
   const send = (command: "rotate-mac" | "recover" | "enable", epoch: number): Promise<OperatorReport> => {
     const desk = createOperatorDesk({
-      controls: () => enclaves.map((enclave, index) => controlOf(enclave, { index, pool })),
+      controls: () => enclaves.map(connected),
       logger: { debug: quiet, info: quiet, warn: quiet, error: quiet },
       folder,
     });

@@ -14,7 +14,7 @@ const STAND_INS = new URL("./stand-ins.ts", import.meta.url).href;
 /** What these files import from elsewhere and get from the stand-ins instead. All of them get the timers. */
 const REPLACED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   "pool-manager/pool.ts": ["node:timers/promises", "./follower.ts"],
-  "pool-manager/enclave-client.ts": ["#protocol/transport/address.ts"],
+  "pool-manager/enclave-client.ts": ["node:timers/promises", "#protocol/transport/address.ts"],
   "pool-manager/link.ts": ["#protocol/rpc.ts"],
 };
 

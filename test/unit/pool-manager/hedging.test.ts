@@ -100,6 +100,14 @@ const pass = (ms: number): void => {
   }
 };
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** The enclave's answer to its oldest request is in the socket, and the client has not read it yet. */
+const answerUnread = async (): Promise<void> => {
+  waiting[0]?.resolve(FIRST);
+  for (let turn = 0; turn < 10; turn += 1) await undefined; // until it is among what leaves in this turn
+  const before = client.inFlight;
+  await settle();
+  expect(client.inFlight).toBe(before);
+};
 const failWith = (answer: PromiseWithResolvers<SignOutcome> | undefined, code: ErrorCode): void =>
   answer?.reject(new SignerError(code, "as the test wants"));
 
@@ -207,6 +215,48 @@ describe("a request whose enclave is silent", () => {
     hedges[0]?.answer.resolve(OTHER);
     await settle();
     expect(hedged.said).toBe("signed by 2");
+  });
+
+  it("is not hedged when it was this very process that stood still: what came meanwhile is read first", async () => {
+    const request = await ask();
+    pass(10);
+    await answerUnread();
+    now += 4_000;
+    vi.advanceTimersByTime(HEDGE_MS);
+    expect([looks, client.connected]).toEqual([0, true]);
+    await until(() => request.said !== undefined);
+    expect([request.said, looks, client.connected]).toEqual(["signed by 1", 0, true]);
+  });
+
+  it("is not lost because another one ran out of time while this very process stood still", async () => {
+    const request = await ask({ mayHedge: false });
+    const late = await ask({ timeoutMs: 500, mayHedge: false });
+    await answerUnread();
+    now += 2_500;
+    vi.advanceTimersByTime(500);
+    await until(() => request.said !== undefined && late.said !== undefined);
+    expect([request.said, late.said, client.connected]).toEqual(["signed by 1", "deadline_exceeded", true]);
+  });
+
+  it("is looked at after this process stood still, too, if nothing came meanwhile", async () => {
+    await ask();
+    now += HEDGE_MS + 1_000;
+    vi.advanceTimersByTime(HEDGE_MS);
+    expect(looks).toBe(0);
+    await until(() => looks === 1);
+    expect(client.connected).toBe(true);
+    now += 2_000;
+    vi.advanceTimersByTime(2_000);
+    await until(() => !client.connected);
+  });
+
+  it("is not looked at after the end, though a look was due", async () => {
+    await ask();
+    now += HEDGE_MS + 1_000;
+    vi.advanceTimersByTime(HEDGE_MS);
+    client.close();
+    await settle();
+    expect(looks).toBe(0);
   });
 
   it("is a new silence after a time without requests, though the last one was never answered", async () => {

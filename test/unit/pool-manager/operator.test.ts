@@ -258,6 +258,19 @@ describe("the old key", () => {
     }
   });
 
+  it("of an enclave that came up before the records were written anew goes, too", async () => {
+    const pool = await startPool();
+    const old = pool.codecOf(1).encode(KEY, blockState(50, 1));
+    let late: Operated | undefined;
+    pool.before = async (operation) => {
+      if (operation === "operate") late = await pool.add(KEYS); // it reads them under the old key
+    };
+    await pool.rotate();
+    pool.store.put(KEY, old);
+    expect(await late?.signs(KEY, block(60, 1))).toBe("store_suspect");
+    expect(late?.problem).toMatch(/MAC key id 1 is not accepted/);
+  });
+
   it("of an enclave that came up meanwhile goes, too, unless it has seen a record under it", async () => {
     const pool = await startPool();
     let late: Operated | undefined;

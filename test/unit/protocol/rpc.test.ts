@@ -100,6 +100,24 @@ describe("requests and answers", () => {
     expect(Buffer.compare(await client.request(1, payload, TIMEOUT), payload)).toBe(0);
   });
 
+  it("leave no copy of a payload behind once it was sent, however slowly the peer reads", async () => {
+    await listen((_, payload) => payload);
+    const socket = await connectUnix(folder.path("s"), TIMEOUT);
+    const write = vi.spyOn(socket, "write");
+    const client = createRpcClient(socket);
+    await until(() => sockets.length === 1);
+    sockets[0]?.pause();
+    const payload = Buffer.alloc(FRAME_PAYLOAD_BYTES_MAX, 7);
+    const answer = client.request(1, payload, TIMEOUT);
+    await until(() => write.mock.calls.length === 1);
+    const sent = write.mock.calls[0]?.[0] as Buffer;
+    expect(sent.includes(7)).toBe(true);
+    sockets[0]?.resume();
+    expect(Buffer.compare(await answer, payload)).toBe(0);
+    expect(sent.every((byte) => byte === 0)).toBe(true);
+    client.close();
+  });
+
   it("refuses a larger request and keeps the connection and the count", async () => {
     await listen((_, payload) => payload);
     const client = await connect();
