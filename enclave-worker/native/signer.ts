@@ -69,6 +69,13 @@ export interface NativeSigner {
    * @throws Error with code `bad_argument` or `no_memory`; nothing was signed then
    */
   signGroup(root: Uint8Array, handles: Uint32Array, signatures: Uint8Array, expected: number): number;
+  /**
+   * Signs many roots once each: the n-th 32 bytes of `roots` under the n-th of 1 to 1,024 keys, into the n-th 96 bytes of
+   * `signatures`, which must not share memory with the others. Zero bytes as in `signGroup`. Saves an inversion (7 µs) a
+   * signature.
+   * @throws Error with code `bad_argument` or `no_memory`; some may be signed then
+   */
+  signEach(roots: Uint8Array, handles: Uint32Array, signatures: Uint8Array): void;
   /** Drops what is cached of roots. Signing goes on, slower for a moment. */
   forgetRoots(): void;
   /** CPU time that the calling thread has used, in ns. */
@@ -90,6 +97,7 @@ const FUNCTIONS = [
   "removeKey",
   "removeAllKeys",
   "signGroup",
+  "signEach",
   "forgetRoots",
   "threadCpuNanos",
   "stats",
@@ -129,6 +137,8 @@ export const knownAnswerTest = (signer: NativeSigner): void => {
       const root = new Uint8Array(ROOT_BYTES).fill(answer.rootByte);
       compare(signSmall(signer, { root, handles }), answer, "blst's multiplication");
       compare(signLarge(signer, { root, handles }), answer, "the comb");
+      signer.forgetRoots();
+      compare(signEach(signer, { root, handles }), answer, "signing one by one");
     }
     checkRemoval(signer, handles);
   } catch (error) {
@@ -169,6 +179,14 @@ const signLarge = (signer: NativeSigner, { root, handles }: Group): Uint8Array =
   const signatures = new Uint8Array(handles.length * SIGNATURE_BYTES);
   const path = signer.signGroup(root, Uint32Array.from(handles), signatures, 0);
   if ((path & SIGN_PATH.tableUsed) === 0) throw failure("no table was used for a large group");
+  return signatures;
+};
+
+/** One by one in one call: without a table at first, and with one from the eighth on. */
+const signEach = (signer: NativeSigner, { root, handles }: Group): Uint8Array => {
+  const signatures = new Uint8Array(handles.length * SIGNATURE_BYTES);
+  const roots = Buffer.concat(handles.map(() => root));
+  signer.signEach(new Uint8Array(roots), Uint32Array.from(handles), signatures);
   return signatures;
 };
 

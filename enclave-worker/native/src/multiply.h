@@ -30,4 +30,10 @@ struct multiply_workspace {
 void multiply(blst_p2_affine *results, const blst_p2 *base, const struct comb_table *table,
               const blst_scalar *const *scalars, size_t count, struct multiply_workspace *workspace);
 
+/** product = scalar * base, for a scalar in 1 .. r-1 and a base of order r. Jacobian: not to be shown to anybody. */
+void multiply_alone(blst_p2 *product, const blst_p2 *base, const blst_scalar *scalar);
+
+/** Brings 1 .. MULTIPLY_CHUNK products, none of them infinity, to affine coordinates, and wipes them. */
+void multiply_finish(blst_p2_affine *results, blst_p2 *products, size_t count);
+
 #endif

@@ -148,6 +148,39 @@ static napi_value sign(napi_env env, napi_callback_info info)
     return from_uint32(env, (uint32_t)path);
 }
 
+/** Whether two pieces of memory share a byte. */
+static bool overlap(const void *left, size_t left_bytes, const void *right, size_t right_bytes)
+{
+    uintptr_t l = (uintptr_t)left, r = (uintptr_t)right;
+    return l < r + right_bytes && r < l + left_bytes;
+}
+
+/** signEach(roots: Uint8Array, handles: Uint32Array, signatures: Uint8Array): void. */
+static napi_value sign_one_each(napi_env env, napi_callback_info info)
+{
+    napi_value arguments[3];
+    size_t roots_length = 0, count = 0, signatures_length = 0;
+    if (!get_arguments(env, info, arguments, 3)) return NULL;
+    const uint8_t *roots = get_array(env, arguments[0], napi_uint8_array, &roots_length);
+    const uint32_t *handles = get_array(env, arguments[1], napi_uint32_array, &count);
+    uint8_t *signatures = get_array(env, arguments[2], napi_uint8_array, &signatures_length);
+    if (handles == NULL || count < 1 || count > GROUP_MAX) {
+        return fail(env, "bad_argument", "handles: expected a Uint32Array of 1 .. 1024 handles");
+    }
+    if (roots == NULL || roots_length != count * ROOT_BYTES) {
+        return fail(env, "bad_argument", "roots: expected a Uint8Array of 32 bytes for each handle");
+    }
+    if (signatures == NULL || signatures_length != count * SIGNATURE_BYTES) {
+        return fail(env, "bad_argument", "signatures: expected a Uint8Array of 96 bytes for each handle");
+    }
+    if (overlap(signatures, signatures_length, roots, roots_length) ||
+        overlap(signatures, signatures_length, handles, count * sizeof *handles)) {
+        return fail(env, "bad_argument", "signatures: expected memory of their own");
+    }
+    if (sign_each(signatures, roots, handles, count) < 0) return fail(env, "no_memory", "no memory to sign");
+    return NULL;
+}
+
 /** forgetRoots(): void. */
 static napi_value forget_roots(napi_env env, napi_callback_info info)
 {
@@ -215,6 +248,7 @@ NAPI_MODULE_INIT()
         FUNCTION("removeKey", remove_key),
         FUNCTION("removeAllKeys", remove_all_keys),
         FUNCTION("signGroup", sign),
+        FUNCTION("signEach", sign_one_each),
         FUNCTION("forgetRoots", forget_roots),
         FUNCTION("threadCpuNanos", thread_cpu_nanos),
         FUNCTION("stats", stats),

@@ -1,4 +1,4 @@
-/** Signs one message under many keys. Contract: `sign.h`. */
+/** Signs one message under many keys, or many messages once. Contract: `sign.h`. */
 
 #include "sign.h"
 
@@ -54,4 +54,49 @@ int sign_group(uint8_t *signatures, const uint8_t root[ROOT_BYTES], const uint32
     roots_end(&use);
     free(group);
     return path;
+}
+
+/** Up to MULTIPLY_CHUNK of them. */
+static int sign_each_chunk(uint8_t *signatures, const uint8_t *roots, const uint32_t *handles, size_t count)
+{
+    blst_p2 products[MULTIPLY_CHUNK];
+    blst_p2_affine points[MULTIPLY_CHUNK];
+    size_t positions[MULTIPLY_CHUNK];
+    bool has_table[MULTIPLY_CHUNK];
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct root_use use;
+        struct held_key held;
+        roots_begin(&use, roots + i * ROOT_BYTES, 1, 0);
+        arena_hold(&held, &handles[i], 1);
+        has_table[i] = use.table != NULL;
+        if (held.scalar != NULL && !has_table[i]) {
+            multiply_alone(&products[found], &use.hash, held.scalar);
+            positions[found++] = i;
+        }
+        arena_release(&held, 1);
+        roots_end(&use);
+    }
+    if (found > 0) multiply_finish(points, products, found);
+    memset(signatures, 0, count * SIGNATURE_BYTES);
+    for (size_t i = 0; i < found; i++) {
+        blst_p2_affine_compress(signatures + positions[i] * SIGNATURE_BYTES, &points[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!has_table[i]) continue;
+        uint8_t *signature = signatures + i * SIGNATURE_BYTES;
+        if (sign_group(signature, roots + i * ROOT_BYTES, &handles[i], 1, 0) < 0) return SIGN_NO_MEMORY;
+    }
+    return 0;
+}
+
+int sign_each(uint8_t *signatures, const uint8_t *roots, const uint32_t *handles, size_t count)
+{
+    for (size_t first = 0; first < count; first += MULTIPLY_CHUNK) {
+        size_t left = count - first;
+        int result = sign_each_chunk(signatures + first * SIGNATURE_BYTES, roots + first * ROOT_BYTES, handles + first,
+                                     left < MULTIPLY_CHUNK ? left : MULTIPLY_CHUNK);
+        if (result < 0) return result;
+    }
+    return 0;
 }

@@ -28,4 +28,11 @@ enum { SIGN_NO_MEMORY = -1 };
 int sign_group(uint8_t *signatures, const uint8_t root[ROOT_BYTES], const uint32_t *handles, size_t count,
                size_t expected);
 
+/**
+ * Writes `count` (1 .. GROUP_MAX) compressed signatures, the n-th of the n-th 32 bytes of `roots` under the n-th handle;
+ * zero bytes where that names no key. For roots that are signed once: they share nothing but the last inversion. A root
+ * that has a table is signed with it. The memory of the arguments must not overlap. 0, or SIGN_NO_MEMORY.
+ */
+int sign_each(uint8_t *signatures, const uint8_t *roots, const uint32_t *handles, size_t count);
+
 #endif

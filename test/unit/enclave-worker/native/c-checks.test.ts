@@ -97,8 +97,8 @@ const LEAKS: readonly { name: string; way: (typeof WAYS)[number]; report: RegExp
     report: /Use of uninitialised value/,
     mutation: {
       unit: "multiply",
-      from: "scalars[i]->b, SCALAR_BITS);",
-      to: "scalars[i]->b, scalars[i]->b[31] == 0 ? 248 : SCALAR_BITS);",
+      from: "scalar->b, SCALAR_BITS);",
+      to: "scalar->b, scalar->b[31] == 0 ? 248 : SCALAR_BITS);",
     },
   },
   {

@@ -54,6 +54,16 @@ export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("h
 /** What stands for "no key there". */
 export const NO_SIGNATURE = "00".repeat(96);
 
+/** Signs roots once each; the signatures in hex. */
+export const signEach = (
+  signer: NativeSigner,
+  { roots, handles }: { roots: readonly Uint8Array[]; handles: readonly number[] },
+): string[] => {
+  const bytes = new Uint8Array(96 * handles.length).fill(0xee);
+  signer.signEach(new Uint8Array(Buffer.concat(roots)), Uint32Array.from(handles), bytes);
+  return handles.map((_, index) => hex(bytes.subarray(96 * index, 96 * (index + 1))));
+};
+
 /** Signs a group; the signatures in hex, and the path taken. */
 export const signGroup = (
   signer: NativeSigner,

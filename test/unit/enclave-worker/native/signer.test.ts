@@ -25,6 +25,7 @@ import {
   seeded,
   seededKey,
   seededNumber,
+  signEach,
   signGroup,
 } from "./native.ts";
 
@@ -243,6 +244,54 @@ describe.skipIf(native === undefined)("the native signer", () => {
       expect(() => signer.removeKey(handle as number)).toThrow(expect.objectContaining({ code: "bad_argument" }));
     },
   );
+
+  test.each([1, 2, 15, 16, 17, 33, 100])("signs %i roots once each, in one call", (count) => {
+    const keys = keysOf(count, "each");
+    const handles = keys.map((key) => importKey(signer, key));
+    const roots = keys.map((_, index) => seeded(`each ${count} ${index}`));
+    const expected = keys.map((key, index) => referenceHex(key, roots[index] as Uint8Array));
+    expect(signEach(signer, { roots, handles }), because).toEqual(expected);
+    expect(signEach(signer, { roots, handles }), because).toEqual(expected); // hashes cached
+  });
+
+  test("signs roots once each where handles name nothing, where roots repeat, and where one has a table", () => {
+    signer.forgetRoots();
+    const keys = keysOf(40, "each mixed");
+    const handles = keys.map((key) => importKey(signer, key));
+    const tabled = seeded("tabled");
+    signGroup(signer, { root: tabled, handles });
+    const roots = keys.map((_, index) => (index % 3 === 0 ? tabled : seeded(`mixed ${index % 7}`)));
+    for (const index of [0, 5, 39]) signer.removeKey(handles[index] as number);
+    const expected = keys.map((key, index) =>
+      [0, 5, 39].includes(index) ? NO_SIGNATURE : referenceHex(key, roots[index] as Uint8Array),
+    );
+    expect(signEach(signer, { roots, handles }), because).toEqual(expected);
+  });
+
+  const each: readonly [string, readonly unknown[]][] = [
+    ["a root too few", [root, handles, signatures]],
+    ["roots of 63 bytes", [new Uint8Array(63), handles, signatures]],
+    ["no handles", [root, new Uint32Array(0), signatures]],
+    ["1,025 handles", [new Uint8Array(32 * 1025), new Uint32Array(1025), new Uint8Array(96 * 1025)]],
+    ["room for one signature too few", [new Uint8Array(64), handles, new Uint8Array(96)]],
+    ["shared roots", [shared(64), handles, signatures]],
+    ["an argument too few", [new Uint8Array(64), handles]],
+    ["null", [null, null, null]],
+  ];
+  test.each(each)("refuses to sign each with %s", (_, given) => {
+    const sign = signer.signEach as (...args: readonly unknown[]) => void;
+    expect(() => sign(...given)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+  });
+
+  test.each([
+    ["roots", 0, 200],
+    ["handles", 128, 0],
+  ])("refuses to sign each into the memory of its %s: it would read what it wrote", (_, rootsAt, handlesAt) => {
+    const memory = new ArrayBuffer(400);
+    const [roots, into] = [new Uint8Array(memory, rootsAt, 32), new Uint8Array(memory, 0, 96)];
+    const given = [rootsAt === 0 ? roots : new Uint8Array(32), new Uint32Array(memory, handlesAt, 1), into] as const;
+    expect(() => signer.signEach(...given)).toThrow(expect.objectContaining({ code: "bad_argument" }));
+  });
 
   test("signs right when its arguments share memory", () => {
     const [key] = keysOf(1, "overlap") as [SecretKey];
