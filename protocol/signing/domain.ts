@@ -4,10 +4,9 @@
  * All integers are bigints, so that the whole uint64 range is right. Nothing here checks who may sign what.
  */
 
-import "./ssz-hasher.ts";
-import { ssz } from "@lodestar/types";
 import { bytesEqual, ROOT_BYTES } from "../bytes.ts";
 import type { Network } from "./network.ts";
+import { hasher } from "./ssz-hasher.ts";
 
 /** `DomainType` of each signature, 4 bytes (consensus specs "Domain types" of phase0 and altair; builder-specs). */
 export const DOMAIN_TYPES = {
@@ -45,10 +44,9 @@ export const computeDomain = (
   domainType: Uint8Array,
   chain: { readonly forkVersion: Uint8Array; readonly genesisValidatorsRoot?: Uint8Array },
 ): Uint8Array => {
-  const forkDataRoot = ssz.phase0.ForkData.hashTreeRoot({
-    currentVersion: chain.forkVersion,
-    genesisValidatorsRoot: chain.genesisValidatorsRoot ?? ZERO_ROOT,
-  });
+  const currentVersion = new Uint8Array(ROOT_BYTES);
+  currentVersion.set(chain.forkVersion);
+  const forkDataRoot = rootOfPair(currentVersion, chain.genesisValidatorsRoot ?? ZERO_ROOT);
   const domain = new Uint8Array(ROOT_BYTES);
   domain.set(domainType, 0);
   domain.set(forkDataRoot.subarray(0, FORK_DATA_ROOT_BYTES), domainType.length);
@@ -57,7 +55,10 @@ export const computeDomain = (
 
 /** The 32-byte root that is signed for an object in a domain: hash_tree_root(SigningData). */
 export const computeSigningRoot = (objectRoot: Uint8Array, domain: Uint8Array): Uint8Array =>
-  ssz.phase0.SigningData.hashTreeRoot({ objectRoot, domain });
+  rootOfPair(objectRoot, domain);
+
+/** hash_tree_root of a container of two fields that are one chunk each, which `ForkData` and `SigningData` are (SSZ spec). */
+const rootOfPair = (first: Uint8Array, second: Uint8Array): Uint8Array => hasher.digest64(first, second);
 
 /** The fork version in force at `epoch`, for the fork that the client sent (consensus spec, `get_domain`). */
 export const versionAt = (fork: Fork, epoch: bigint): Uint8Array =>
