@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const FOLDERS = ["protocol", "enclave-worker", "pool-manager", "gateway", "infra", "cli"] as const;
+const FOLDERS = ["protocol", "enclave-worker", "pool-manager", "gateway", "cli"] as const;
 type Folder = (typeof FOLDERS)[number];
 
 /** The aliases of package.json's `imports`, which are the only ways from folder to folder. */
@@ -15,7 +15,6 @@ const ALIASES = {
   "#enclave/": "enclave-worker/",
   "#pool-manager/": "pool-manager/",
   "#gateway/": "gateway/",
-  "#infra/": "infra/",
 } as const;
 
 /** What each folder may import from others: a folder, or single files. */
@@ -24,8 +23,7 @@ const MAY_IMPORT = {
   "enclave-worker": ["protocol/"],
   "pool-manager": ["protocol/"],
   gateway: ["protocol/", "pool-manager/pool.ts", "pool-manager/pool-port.ts"],
-  infra: ["protocol/"],
-  cli: ["protocol/", "enclave-worker/", "pool-manager/", "gateway/", "infra/"],
+  cli: ["protocol/", "enclave-worker/", "pool-manager/", "gateway/"],
 } as const satisfies Record<Folder, readonly string[]>;
 
 /** Packages inside the enclave: its trusted computing base beside Node itself. ARCHITECTURE.md says why each. */
