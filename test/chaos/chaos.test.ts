@@ -111,5 +111,11 @@ describe("the checker", () => {
       { kind: "kill -9 of the gateway", scope: "service" as const, detail: "", startMs: 800, endMs: 900 },
     ];
     expect(lostByWorkerKill({ ...evidence, exchanges: [...answers, failure], injected })).toEqual([]);
+    // The outage from 1 s on belongs to that fault, with five seconds after it; what fails later has no excuse.
+    const failedAt = (ms: number) => ({ ...failure, startMs: ms, endMs: ms + 1 });
+    const lost = [4_000, 9_000, 10_001].map(failedAt);
+    expect(lostByWorkerKill({ ...evidence, exchanges: lost, injected })).toEqual([failedAt(10_001)]);
+    const calm = { ...evidence, periods: [{ startMs: 0, endMs: 20_000 }], injected };
+    expect(lostByWorkerKill({ ...calm, exchanges: lost })).toEqual([failedAt(9_000), failedAt(10_001)]);
   });
 });

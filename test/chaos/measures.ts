@@ -62,12 +62,21 @@ const judge = (duty: HonestDuty, periods: readonly UsablePeriod[]): "inTime" | "
 export const lostByWorkerKill = ({ exchanges, injected, periods }: Evidence): Exchange[] => {
   const disturbed = injected
     .filter(({ kind }) => kind !== WORKER_KILL)
-    .map(({ startMs, endMs }) => {
-      const usable = periods.find((period) => period.endMs > endMs);
-      const wellMs = Math.max(endMs, usable?.startMs ?? Number.POSITIVE_INFINITY);
-      return { startMs, endMs: wellMs + AFTERMATH_MS };
-    });
+    .map(({ startMs, endMs }) => ({ startMs, endMs: aftermathEndMs(endMs, periods) }));
   const isDisturbed = (exchange: Exchange): boolean =>
     disturbed.some(({ startMs, endMs }) => exchange.startMs < endMs && exchange.endMs > startMs);
   return exchanges.filter((exchange) => exchange.client === "honest" && isFailure(exchange) && !isDisturbed(exchange));
+};
+
+/**
+ * When a fault that ended at `endMs` explains nothing any more. A killed pool-manager takes its workers along a moment
+ * later: an outage that begins in the aftermath belongs to the fault, and has an aftermath of its own.
+ */
+const aftermathEndMs = (endMs: number, periods: readonly UsablePeriod[]): number => {
+  let untilMs = endMs + AFTERMATH_MS;
+  for (const [index, { endMs: outageMs }] of periods.entries()) {
+    const wellMs = periods[index + 1]?.startMs ?? Number.POSITIVE_INFINITY;
+    if (wellMs > endMs && outageMs <= untilMs) untilMs = Math.max(untilMs, wellMs + AFTERMATH_MS);
+  }
+  return untilMs;
 };
