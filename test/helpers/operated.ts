@@ -97,11 +97,13 @@ export const startOperated = async (
     storeId?: Uint8Array;
     macKeys?: MacKeys;
     wallClock?: () => number;
+    /** Monotonic milliseconds. */
+    now?: () => number;
   } = {},
 ): Promise<Operated> => {
   const { keys = [], registered = true, initialise = false, seenByAllMs = 0 } = options;
   const { storeId = CODEC_OPTIONS.storeId, macKeys = MAC_KEYS, wallClock = () => WALL_CLOCK_MS } = options;
-  const { lastSignableEpoch = () => undefined } = options;
+  const { lastSignableEpoch = () => undefined, now = () => performance.now() } = options;
   const suspicions: string[] = [];
   const protection = createProtection(
     {
@@ -114,7 +116,7 @@ export const startOperated = async (
     {
       store,
       wallClock,
-      now: () => performance.now(),
+      now,
       count: () => undefined,
       onSuspect: (reason) => suspicions.push(reason),
     },

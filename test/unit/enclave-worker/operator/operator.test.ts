@@ -215,6 +215,53 @@ describe("a signed command", () => {
     },
   );
 
+  it.each(["looked", "started"])(
+    "enable reaches an enclave that %s before it had written, a little later",
+    async (what) => {
+      const { store, enclaves } = await startPool();
+      let nowMs = 0;
+      const other = () => startOperated(store, { keys: KEYS, now: () => nowMs });
+      let late = await other();
+      await enclaves[0].run({ command: "disable" });
+      await late.refresh();
+      let done = false;
+      const meanwhile = async (): Promise<void> => {
+        done = true;
+        if (what === "looked") await late.look();
+        else late = await other();
+      };
+      store.script = () => (done ? {} : { before: meanwhile() });
+      expect(await enclaves[0].run({ command: "enable", sequence: NOW })).toMatchObject({ written: 2 });
+      expect(late.commandSequence).toBe(NOW);
+      const late1 = [await late.signs(KEY, block(5, 1)), await late.signs(OTHER, block(5, 1))];
+      expect(late1).toContain("validator_disabled");
+      nowMs += 2_000;
+      await late.look();
+      expect(await atAll([late], KEY, block(6, 1))).toEqual(["signed"]);
+      expect(await atAll([late], OTHER, block(6, 1))).toEqual(["signed"]);
+      const reads = store.reads.length;
+      await late.look();
+      expect(store.reads).toHaveLength(reads);
+      for (let minute = 0; minute < 60; minute += 1) {
+        nowMs += 60_000;
+        await late.look();
+      }
+      expect(store.reads.length - reads).toBe(8); // 4 s, 8 s, … 512 s, and no more
+    },
+  );
+
+  it("is not looked for again while the store is suspect: a recovery is at work", async () => {
+    let nowMs = 0;
+    const { store, enclaves } = await startPool(2, { now: () => nowMs });
+    await enclaves[0].run({ command: "enable", sequence: NOW });
+    await look(enclaves);
+    changeMarker(store, { suspectSinceUnixSeconds: NOW });
+    const reads = store.reads.length;
+    nowMs += 2_000;
+    await look(enclaves);
+    expect(store.reads).toHaveLength(reads);
+  });
+
   it("waits for no other: one at a time", async () => {
     const { enclaves } = await startPool(2, { seenByAllMs: 30 });
     const recovery = enclaves[0].run({ command: "recover", sequence: NOW + 1, epoch: EPOCH });
