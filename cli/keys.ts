@@ -1,4 +1,4 @@
-/** `testudo keys`: what keys an installation holds. */
+/** `testudo keys`: what keys an installation holds, and new ones. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -7,18 +7,20 @@ import { Command } from "commander";
 import { listStoredKeys } from "#pool-manager/keys/key-store.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
+import { keysGenerateCommand } from "./keys-generate.ts";
 
 /** The command. */
 export const keysCommand = (): Command =>
   new Command("keys")
-    .description("Look at the keys of an installation.")
+    .description("Make keys, and look at the keys of an installation.")
     .addCommand(
       new Command("list")
         .description("List the public keys in a data folder, in load order; works while the pool runs.")
         .option("--data <dir>", "data folder", "./data")
         .option("--json", "print a JSON array", false)
         .action(listKeys),
-    );
+    )
+    .addCommand(keysGenerateCommand());
 
 const listKeys = ({ data, json }: { data: string; json: boolean }): void => {
   const path = join(data, "keys.sqlite");

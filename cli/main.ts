@@ -1,6 +1,7 @@
 /** The command line: one file a command. */
 
 import { Command } from "commander";
+import { attestCommand } from "./attest.ts";
 import { enclaveCommand } from "./enclave.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { keysCommand } from "./keys.ts";
@@ -31,7 +32,8 @@ const program = new Command("testudo")
   .addCommand(enclaveCommand())
   .addCommand(slashingCommand())
   .addCommand(keysCommand())
-  .addCommand(operatorCommand());
+  .addCommand(operatorCommand())
+  .addCommand(attestCommand());
 
 /** `addCommand` takes a command as it is: what was set above does not reach it by itself. */
 const inherit = (command: Command): void => {

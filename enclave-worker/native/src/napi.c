@@ -1,5 +1,6 @@
 /**
  * The door to JavaScript (Node-API 8): checks arguments, converts them, and calls `arena.h`, `sign.h` and `roots.h`.
+ * (`nsm_napi.c` is the door of the Nitro Security Module, which has nothing to do with keys.)
  *
  * Every thread that loads the addon gets functions of its own over the same process-wide state. When the last of them
  * ends, all keys are zeroised. The library itself is never unloaded: were it loaded again, its handles would start from
@@ -20,6 +21,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "nsm_napi.h"
 #include "roots.h"
 #include "sign.h"
 #include "wipe.h"
@@ -252,6 +254,7 @@ NAPI_MODULE_INIT()
         FUNCTION("forgetRoots", forget_roots),
         FUNCTION("threadCpuNanos", thread_cpu_nanos),
         FUNCTION("stats", stats),
+        FUNCTION("nsmRequest", nsm_request),
 #undef FUNCTION
     };
     if (!stay_loaded()) return fail(env, "internal", "the addon cannot be kept loaded");
