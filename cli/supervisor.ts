@@ -31,11 +31,15 @@ export interface SupervisorModules {
 
 /**
  * The first end within the window is mended at once: while a gateway or pool-manager is away, nobody signs. Each further
- * one has a pause, doubled each time: so 0, 250, 500 and 1000 ms, and it is given up.
+ * one has a pause, doubled each time up to the longest.
  */
 const PAUSE_MS_MIN = 250;
-/** So many ends within the window, and it is given up: starting again does not help. */
-const ENDS_MAX = 5;
+const PAUSE_MS_MAX = 5_000;
+/**
+ * So many ends within the window, and it is given up: starting again does not help. The pauses before sum up to 23 s, so
+ * that a disk that was full for a while, or a store that was away at the start, is outlived.
+ */
+const ENDS_MAX = 10;
 /** How long an end counts. */
 const WINDOW_MS = 60_000;
 
@@ -56,7 +60,7 @@ export const supervise = (name: string, modules: SupervisorModules): Supervised 
         const detail = `the ${name} ended ${ENDS_MAX} times within ${WINDOW_MS / 1000} s (last: ${end.reason})`;
         throw new SignerError("unavailable", `${detail}, see above; everything is stopped`);
       }
-      const pauseMs = ends.length === 1 ? 0 : PAUSE_MS_MIN * 2 ** (ends.length - 2);
+      const pauseMs = ends.length === 1 ? 0 : Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** (ends.length - 2));
       modules.logger.warn("restarting a process that ended", { name, reason: end.reason, pauseMs });
       await modules.sleep(pauseMs, stopping.signal);
       if (stopping.signal.aborted) return;

@@ -73,6 +73,10 @@ describe("the checker", () => {
     const refusal = { ...signed(vote(1, 2, 0xbb)), status: 412, body: "{}" };
     const honest = [first, signed(proposal(64)), signed(vote(1, 2)), refusal, signed(vote(2, 3)), signed(proposal(65))];
     expect(kindsIn(honest)).toEqual([]);
+    // An enclave that saw it recorded repeats what it signed, after another one has signed the next.
+    expect(kindsIn([...honest, signed(vote(1, 2))])).toEqual([]);
+    const unanswered = { ...signed(vote(3, 4)), status: 503, body: "{}" };
+    expect(kindsIn([...honest, unanswered, signed(vote(4, 5)), signed(vote(3, 4))])).toEqual([]);
   });
 
   const ROWS: [what: string, exchanges: () => Exchange[], kinds: string[]][] = [

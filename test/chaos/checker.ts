@@ -3,9 +3,10 @@
  *
  * - slashable: two signatures of one validator that the chain would slash, by EIP-3076's complete rules
  *   (`test/helpers/slashing-oracle.ts`).
- * - backwards: a signature below an earlier one of the same validator that had been answered before it was asked for.
- *   The chain would not slash it; but a minimal database (EIP-3076) only does that when it lost a record, so this
- *   notices a loss long before chance makes a slashable pair of it.
+ * - backwards: a signature below an earlier one of the same validator that had been answered before anybody asked for
+ *   it. The chain would not slash it; but a minimal database (EIP-3076) only does that when it lost a record, so this
+ *   notices a loss long before chance makes a slashable pair of it. What was asked for before may have been recorded then,
+ *   and an enclave that saw it recorded may repeat the very same signature later.
  * - wrong signature: not a signature of that validator over that message, in a sample; or two different ones for the
  *   same message (BLS signatures are unique).
  */
@@ -36,19 +37,32 @@ export const findViolations = (exchanges: readonly Exchange[], { verifyMax }: Ch
     const messages = new Map(own.map(({ message }) => [message.root, message]));
     const pair = findSlashablePair([...messages.values()]);
     if (pair !== undefined) violations.push({ kind: "slashable", pubkey, detail: pair });
-    violations.push(...findBackwards(own), ...findDifferent(own));
+    const asked = exchanges.filter((exchange) => exchange.pubkey === pubkey);
+    violations.push(...findBackwards(own, firstAskedMs(asked)), ...findDifferent(own));
   }
   return [...violations, ...findWrong(signed, verifyMax)];
 };
 
-/** Signatures in the order of their asking, each against all that were answered before it was asked for. */
-const findBackwards = (signed: readonly Exchange[]): Violation[] => {
-  const asked = signed.toSorted((left, right) => left.startMs - right.startMs);
+/** When each message was asked for first, whatever came of it; by root. */
+const firstAskedMs = (exchanges: readonly Exchange[]): ReadonlyMap<string, number> => {
+  const first = new Map<string, number>();
+  for (const { message, startMs } of exchanges) {
+    first.set(message.root, Math.min(startMs, first.get(message.root) ?? Number.POSITIVE_INFINITY));
+  }
+  return first;
+};
+
+/** Signatures in the order of their first asking, each against all that were answered before that. */
+const findBackwards = (signed: readonly Exchange[], firstAsked: ReadonlyMap<string, number>): Violation[] => {
+  const askedMs = ({ message, startMs }: Exchange): number => firstAsked.get(message.root) ?? startMs;
+  const asked = signed.toSorted((left, right) => askedMs(left) - askedMs(right));
   const answered = signed.toSorted((left, right) => left.endMs - right.endMs);
   const highest = { slot: -1, source: -1, target: -1 };
   let next = 0;
-  return asked.flatMap(({ pubkey, message, startMs }) => {
-    for (; next < answered.length && (answered[next] as Exchange).endMs < startMs; next += 1) {
+  return asked.flatMap((exchange) => {
+    const { pubkey, message } = exchange;
+    const beforeMs = askedMs(exchange);
+    for (; next < answered.length && (answered[next] as Exchange).endMs < beforeMs; next += 1) {
       raise(highest, (answered[next] as Exchange).message);
     }
     const isBehind =

@@ -18,7 +18,7 @@ export interface Fault {
   readonly scope: FaultScope;
   /** From its beginning to its undoing. */
   readonly durationMs: readonly [min: number, max: number];
-  /** `up` gives a child up that ends five times in a minute; default: no limit. */
+  /** `up` gives a child up that ends ten times in a minute; default: no limit. */
   readonly perMinuteMax?: number;
   /** Breaks it; undefined when it cannot be done at this moment. */
   apply(random: Random): Promise<Applied | undefined>;

@@ -12,7 +12,7 @@ export interface ProcessFaultOptions {
   readonly monitor: Monitor;
 }
 
-/** Below the limit at which `up` gives up (5 within a minute), also when a minute begins in the middle. */
+/** Below the limit at which `up` gives up (10 within a minute), also when a minute begins in the middle. */
 const RESTARTS_PER_MINUTE_MAX = 3;
 
 /** All faults of processes. */
