@@ -4,8 +4,8 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { Command, Option } from "commander";
 import { LOG_LEVELS, type LogLevel } from "#protocol/log.ts";
+import { integerBetween } from "./integers.ts";
 import { untilStopped } from "./lifetime.ts";
-import { integerBetween } from "./options.ts";
 
 /** Entry point of the enclave worker. */
 export const WORKER_PATH = fileURLToPath(new URL("../enclave-worker/main.ts", import.meta.url));

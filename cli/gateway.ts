@@ -10,8 +10,9 @@ import { createPool } from "#pool";
 import { managerSocketPath } from "#pool-manager/config.ts";
 import { checkOwner, ensurePrivateFolder } from "#pool-manager/private-folder.ts";
 import { LOG_LEVELS, type Logger, type LogLevel } from "#protocol/log.ts";
+import { integerBetween } from "./integers.ts";
 import { notify, untilStopped } from "./lifetime.ts";
-import { integerBetween, runPathOf } from "./options.ts";
+import { runPathOf } from "./options.ts";
 import { createProcessLog } from "./process-log.ts";
 
 /** Values of {@link addGatewayOptions}. */

@@ -5,9 +5,9 @@ import { relative, resolve, sep } from "node:path";
 import { Command, Option } from "commander";
 import { SignerError } from "#protocol/errors.ts";
 import { loadNetwork } from "#protocol/signing/load-network.ts";
+import { integerBetween } from "./integers.ts";
 import type { GenerateReport } from "./keygen/generate.ts";
 import type { Withdrawal } from "./keygen/withdrawal.ts";
-import { integerBetween } from "./options.ts";
 import { createProgress } from "./output.ts";
 
 interface GenerateValues {

@@ -1,28 +1,47 @@
-/** `testudo keys`: what keys an installation holds, and new ones. */
+/** `testudo keys`: what keys an installation or a fleet holds, and new ones. */
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { styleText } from "node:util";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { listStoredKeys } from "#pool-manager/keys/key-store.ts";
 import { toHex } from "#protocol/bytes.ts";
 import { SignerError } from "#protocol/errors.ts";
+import { keysRemoveCommand, listTableKeys } from "./keys-aws.ts";
 import { keysGenerateCommand } from "./keys-generate.ts";
+import { keysImportCommand } from "./keys-import.ts";
+import { keysMigrateGuidanceCommand } from "./keys-migrate-guidance.ts";
+import { addTableOptions, type TableValues } from "./sealing/aws-options.ts";
 
 /** The command. */
 export const keysCommand = (): Command =>
   new Command("keys")
-    .description("Make keys, and look at the keys of an installation.")
+    .description("Make and import keys, and look at the keys of an installation.")
     .addCommand(
-      new Command("list")
-        .description("List the public keys in a data folder, in load order; works while the pool runs.")
+      addTableOptions(new Command("list"))
+        .description("List the public keys of a data folder, in load order, or of a fleet's table; Testudo may run.")
+        .addOption(
+          new Option("--from <where>", "data folder or DynamoDB table").choices(["data", "aws"]).default("data"),
+        )
         .option("--data <dir>", "data folder", "./data")
         .option("--json", "print a JSON array", false)
         .action(listKeys),
     )
-    .addCommand(keysGenerateCommand());
+    .addCommand(keysGenerateCommand())
+    .addCommand(keysImportCommand())
+    .addCommand(keysRemoveCommand())
+    .addCommand(keysMigrateGuidanceCommand());
 
-const listKeys = ({ data, json }: { data: string; json: boolean }): void => {
+interface ListValues extends TableValues {
+  readonly from: "data" | "aws";
+  readonly data: string;
+  readonly json: boolean;
+}
+
+const listKeys = (values: ListValues): void | Promise<void> =>
+  values.from === "aws" ? listTableKeys(values) : listFolderKeys(values);
+
+const listFolderKeys = ({ data, json }: ListValues): void => {
   const path = join(data, "keys.sqlite");
   if (!existsSync(path)) {
     throw new SignerError("bad_request", `--data ${data}: no keys there yet; start Testudo once with \`testudo up\``);

@@ -1,5 +1,7 @@
 /** When a long-running command ends: on a signal, or when the process that started it is gone. */
 
+import type { NetworkJson } from "#protocol/signing/network.ts";
+
 /** Resolves with the reason to stop. Later signals change nothing: the way down has deadlines of its own. */
 export const untilStopped = (): Promise<string> =>
   new Promise((resolve) => {
@@ -19,5 +21,9 @@ export type Notice =
   | {
       readonly kind: "pool-ready" /** the chain, where it is known */;
       readonly genesisValidatorsRootHex?: string | undefined;
+      /** What is in force: with `--keys-from aws` the sealed configuration says so, not the options. */
+      readonly network: NetworkJson;
+      readonly store: string;
+      readonly clockBoundEpochs?: number | undefined;
     }
   | { readonly kind: "listening"; readonly url: string; readonly metricsUrl?: string };

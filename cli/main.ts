@@ -2,6 +2,7 @@
 
 import { Command } from "commander";
 import { attestCommand } from "./attest.ts";
+import { configCommand } from "./config-seal.ts";
 import { enclaveCommand } from "./enclave.ts";
 import { gatewayCommand } from "./gateway.ts";
 import { keysCommand } from "./keys.ts";
@@ -32,6 +33,7 @@ const program = new Command("testudo")
   .addCommand(enclaveCommand())
   .addCommand(slashingCommand())
   .addCommand(keysCommand())
+  .addCommand(configCommand())
   .addCommand(operatorCommand())
   .addCommand(attestCommand());
 

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { availableParallelism, tmpdir, userInfo } from "node:os";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { OPERATOR_KEY_BYTES } from "#enclave/operator/authority.ts";
 import {
   DURABILITY_SYNTAX,
@@ -23,9 +23,16 @@ import type { SignerChoice } from "#protocol/messages/signer.ts";
 import { loadNetwork } from "#protocol/signing/load-network.ts";
 import { type Network, networkToJson } from "#protocol/signing/network.ts";
 import { checkSocketPath } from "#protocol/transport/hybrid.ts";
+import {
+  type AttestedOptionValues,
+  addAttestedOptions,
+  attestedArguments,
+  attestedConfigOf,
+} from "./attested-options.ts";
+import { integerBetween } from "./integers.ts";
 
 /** Values of {@link addPoolOptions}. */
-export interface PoolOptionValues extends StoreOptionValues {
+export interface PoolOptionValues extends StoreOptionValues, AttestedOptionValues {
   readonly enclaves: number;
   readonly threads?: number;
   readonly requireNative?: boolean;
@@ -50,15 +57,6 @@ export interface StoreOptionValues {
   readonly genesisValidatorsRoot?: string;
   readonly genesisTime?: number;
 }
-
-/** A parser of whole numbers in a range, for commander. */
-export const integerBetween =
-  (min: number, max: number) =>
-  (text: string): number => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`expected a whole number ${min}..${max}`);
-  };
 
 /** Where an installation lives and which chain it serves. */
 export const addStoreOptions = (command: Command): Command =>
@@ -97,7 +95,7 @@ export const addStoreOptions = (command: Command): Command =>
 
 /** Everything a pool-manager needs. */
 export const addPoolOptions = (command: Command): Command =>
-  addStoreOptions(command)
+  addAttestedOptions(addStoreOptions(command))
     .option("--enclaves <n>", `enclaves to run, 1..${ENCLAVES_MAX}`, integerBetween(1, ENCLAVES_MAX), 3)
     .option(
       "--threads <n>",
@@ -268,6 +266,7 @@ export const runPathOf = (dataPath: string): string => {
 /** Settings of the pool-manager. @throws SignerError `bad_request` */
 export const poolConfigOf = (values: PoolOptionValues): PoolManagerConfig => {
   const network = networkOf(values);
+  if (values.keysFrom !== undefined) refuseSealedSettings(values);
   return {
     dataPath: resolve(values.data),
     runPath: runPathOf(values.data),
@@ -280,8 +279,28 @@ export const poolConfigOf = (values: PoolOptionValues): PoolManagerConfig => {
     ...(values.keys !== undefined && { keysPath: resolve(values.keys) }),
     ...(values.operatorKey !== undefined && { operatorKeyHex: operatorKeyHexOf(values.operatorKey) }),
     ...(values.keysPasswordFile !== undefined && { keysPasswordPath: resolve(values.keysPasswordFile) }),
+    ...attestedConfigOf(values),
     logLevel: values.logLevel,
   };
+};
+
+/** What the authority has signed cannot be said again by whoever starts the pool. */
+const refuseSealedSettings = (values: PoolOptionValues): void => {
+  const given = {
+    "--keys": values.keys,
+    "--network": values.network,
+    "--preset": values.preset,
+    "--genesis-validators-root": values.genesisValidatorsRoot,
+    "--genesis-time": values.genesisTime,
+    "--store": values.store === "sqlite" ? undefined : values.store,
+    "--store-password-file": values.storePasswordFile,
+    "--store-durability": values.storeDurability,
+    "--store-nodes": values.storeNodes,
+    "--store-ca": values.storeCa,
+  };
+  const stray = Object.entries(given).find(([, value]) => value !== undefined);
+  if (stray === undefined) return;
+  throw new SignerError("bad_request", `${stray[0]}: comes with the sealed configuration of --keys-from aws`);
 };
 
 /** The arguments of `testudo pool` that give the same settings: `up` starts it so. No secret is among them. */
@@ -304,6 +323,7 @@ export const poolArguments = (values: PoolOptionValues): string[] => {
     "clock-bound": values.clockBound,
     "operator-key": values.operatorKey,
     "log-level": values.logLevel,
+    ...attestedArguments(values),
   };
   const flags = [...(values.requireNative ? ["--require-native"] : []), ...(values.native ? [] : ["--no-native"])];
   return Object.entries(named)

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
+import { describeStore } from "#pool-manager/config.ts";
 import { createLocalLauncher } from "#pool-manager/launchers/local.ts";
 import { startPoolManager } from "#pool-manager/manager.ts";
 import { WORKER_PATH } from "./enclave.ts";
@@ -22,23 +23,32 @@ const runPool = async (values: PoolOptionValues): Promise<void> => {
   const config = poolConfigOf(values);
   const { logger, exit } = createProcessLog("pool-manager", config.logLevel);
   const stopped = untilStopped();
+  // Loaded here, so that a pool in development mode never holds the AWS SDK.
+  const attested =
+    values.keysFrom === undefined
+      ? undefined
+      : (await import("./attested-modules.ts")).openAttestedModules(values, logger);
   const manager = await startPoolManager(config, {
     launcher: createLocalLauncher({ workerPath: WORKER_PATH, logLevel: config.logLevel }),
     logger,
     storePassword: storePasswordOf(values),
     random: Math.random,
     onProgress: (progress) => notify({ kind: "opening", ...progress }),
+    ...(attested !== undefined && { attested }),
   });
   const announce = async (): Promise<void> => {
     await manager.ready;
     await Promise.race([manager.complete, sleep(COMPLETE_MS)]);
-    notify({ kind: "pool-ready", genesisValidatorsRootHex: manager.genesisValidatorsRootHex });
+    const { genesisValidatorsRootHex, settings } = manager;
+    const { network, store, clockBoundEpochs } = settings;
+    notify({ kind: "pool-ready", genesisValidatorsRootHex, network, store: describeStore(store), clockBoundEpochs });
   };
   try {
     await Promise.race([stopped, announce().then(() => stopped)]);
     logger.info("stopping", { reason: await stopped });
   } finally {
     await manager.stop();
+    attested?.close();
   }
   await exit(0);
 };

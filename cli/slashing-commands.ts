@@ -22,7 +22,8 @@ import {
 import { createRpcClient, type RpcClient } from "#protocol/rpc.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import { connectUnix } from "#protocol/transport/hybrid.ts";
-import { addStoreOptions, integerBetween, networkOf, runPathOf, type StoreOptionValues } from "./options.ts";
+import { integerBetween } from "./integers.ts";
+import { addStoreOptions, networkOf, runPathOf, type StoreOptionValues } from "./options.ts";
 import { readPubkeys } from "./pubkeys.ts";
 
 interface CommandValues {

@@ -2,10 +2,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
-import { describeStore } from "#pool-manager/config.ts";
 import { fromHex, ROOT_BYTES } from "#protocol/bytes.ts";
 import { CID_FIRST } from "#protocol/limits.ts";
 import { createLogger } from "#protocol/log.ts";
+import { networkFromJson } from "#protocol/signing/network.ts";
 import { startChild } from "./child.ts";
 import {
   addGatewayOptions,
@@ -16,7 +16,7 @@ import {
 } from "./gateway.ts";
 import { fetchPublicKeys, usableUrl } from "./gateway-address.ts";
 import { type Notice, untilStopped } from "./lifetime.ts";
-import { addPoolOptions, networkOf, type PoolOptionValues, poolArguments, poolConfigOf } from "./options.ts";
+import { addPoolOptions, type PoolOptionValues, poolArguments, poolConfigOf } from "./options.ts";
 import { createProgress, readableLogLine } from "./output.ts";
 import { supervise } from "./supervisor.ts";
 import { welcome } from "./welcome.ts";
@@ -49,7 +49,6 @@ Examples:
 
 const runUp = async (values: UpOptionValues): Promise<void> => {
   // Wrong options end here, before anything is started.
-  const network = networkOf(values);
   const config = poolConfigOf(values);
   gatewayConfigOf(values);
 
@@ -77,10 +76,8 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
   const gateway = supervise("gateway", { ...modules, start: startGateway });
 
   const report = async (): Promise<void> => {
-    const [{ url, metricsUrl }, { genesisValidatorsRootHex: pinned }] = await Promise.all([
-      listening.promise,
-      poolReady.promise,
-    ]);
+    const [{ url, metricsUrl }, { genesisValidatorsRootHex: pinned, network, store, clockBoundEpochs }] =
+      await Promise.all([listening.promise, poolReady.promise]);
     progress.end();
     const hostAllowlist = hostAllowlistOf(values);
     const publicKeys = await fetchPublicKeys(url, { hostAllowlist, timeoutMs: KEYS_LISTED_MS });
@@ -90,13 +87,17 @@ const runUp = async (values: UpOptionValues): Promise<void> => {
         url: usableUrl(url, hostAllowlist),
         listensAt: url,
         metricsUrl: metricsUrl && usableUrl(metricsUrl, hostAllowlist),
-        network: { ...network, ...(pinned && { genesisValidatorsRoot: fromHex(pinned, ROOT_BYTES, "chain") }) },
+        network: {
+          ...networkFromJson(network),
+          ...(pinned && { genesisValidatorsRoot: fromHex(pinned, ROOT_BYTES, "chain") }),
+        },
         publicKeys,
         cids: Array.from({ length: values.enclaves }, (_, index) => CID_FIRST + index),
         dataPath: config.dataPath,
-        store: describeStore(config.store),
-        development: values.keys === undefined,
-        clockBound: config.clockBoundEpochs,
+        store,
+        development: values.keys === undefined && values.keysFrom === undefined,
+        attested: values.keysFrom !== undefined,
+        clockBound: clockBoundEpochs,
       }),
     );
   };

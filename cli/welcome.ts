@@ -19,6 +19,8 @@ export interface WelcomeFacts {
   readonly store: string;
   /** The keys were made here. */
   readonly development: boolean;
+  /** Keys are opened by attestation. */
+  readonly attested: boolean;
   readonly clockBound: number | undefined;
 }
 
@@ -48,7 +50,9 @@ export const welcome = (facts: WelcomeFacts): string => {
     "",
     styleText(
       "yellow",
-      "  Development mode: the data folder holds the sealing key. Whoever can read it can read the keys.",
+      facts.attested
+        ? "  Attested mode with local processes: this machine vouches for its own enclaves. Not for real keys."
+        : "  Development mode: the data folder holds the sealing key. Whoever can read it can read the keys.",
     ),
     "",
     styleText("bold", "Try it"),

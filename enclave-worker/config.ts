@@ -11,8 +11,11 @@ import {
   type RedisTopology,
   type StoreSettings,
 } from "#protocol/messages/control.ts";
+import type { ParentChoices } from "#protocol/messages/sealed.ts";
 import { SIGNER_CHOICES, type SignerChoice } from "#protocol/messages/signer.ts";
+import type { Configuration } from "#protocol/sealed/configuration.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
+import type { SigningType } from "#protocol/signing/types.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
 import { OPERATOR_KEY_BYTES } from "./operator/authority.ts";
 import { DURABILITY_SYNTAX, parseDurability, redisSettingsProblem } from "./slashing/redis-settings.ts";
@@ -33,7 +36,14 @@ export interface EnclaveConfig {
   /** 1..64. */
   readonly threads: number;
   readonly signer: SignerChoice;
+  /** Of the sealed configuration; undefined: development. */
+  readonly sealed?: Configuration;
+  /** Types that may be signed; undefined: all. */
+  readonly signingTypes?: ReadonlySet<SigningType>;
 }
+
+/** {@link ParentChoices}, checked. */
+export type AttestedChoices = ParentChoices;
 
 /** Largest clock bound in epochs: more would be no bound (1000 epochs of mainnet are 4.4 days). */
 const CLOCK_BOUND_EPOCHS_MAX = 1000;
@@ -61,6 +71,40 @@ export const parseEnclaveConfig = (settings: unknown): EnclaveConfig => {
     signer: parseSigner(members.signer),
   };
 };
+
+/** @throws SignerError `bad_request` that names the member */
+export const parseAttestedChoices = (json: unknown): AttestedChoices => {
+  const { cid, threads, signer, initialiseStore, kmsEndpoint, kmsCa } = membersOf(json);
+  if (typeof initialiseStore !== "boolean") throw wrong("initialiseStore", "true or false");
+  if (kmsEndpoint !== undefined && typeof kmsEndpoint !== "string") throw wrong("kmsEndpoint", "https://host[:port]");
+  if (kmsCa !== undefined && typeof kmsCa !== "string") throw wrong("kmsCa", "certificates in PEM");
+  return {
+    cid: integer(cid, { name: "cid", min: 0, max: 0xffff_ffff }),
+    threads: integer(threads, { name: "threads", min: 1, max: THREADS_MAX }),
+    signer: parseSigner(signer),
+    initialiseStore,
+    ...(kmsEndpoint !== undefined && { kmsEndpoint }),
+    ...(kmsCa !== undefined && { kmsCa }),
+  };
+};
+
+/**
+ * The settings under a sealed configuration: what matters is the authority's, the rest the parent's choice.
+ * @throws SignerError `bad_request` when the store's settings do not belong together
+ */
+export const attestedConfig = (sealed: Configuration, choices: AttestedChoices): EnclaveConfig => ({
+  cid: choices.cid,
+  network: sealed.network,
+  storeId: sealed.storeId,
+  store: parseStore(sealed.store),
+  initialiseStore: choices.initialiseStore,
+  operatorKey: sealed.authority,
+  clockBoundEpochs: sealed.clockBoundEpochs,
+  threads: choices.threads,
+  signer: choices.signer,
+  sealed,
+  signingTypes: new Set(sealed.signingTypes),
+});
 
 const parseSigner = (value: unknown): SignerChoice => {
   if (SIGNER_CHOICES.includes(value as SignerChoice)) return value as SignerChoice;

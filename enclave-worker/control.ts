@@ -21,11 +21,14 @@ import {
   OPERATOR_FAILURES_MAX,
   type SealedKey,
 } from "#protocol/messages/control.ts";
+import { decodeConfigureSealed, decodeLoadBundle } from "#protocol/messages/sealed.ts";
 import type { SignCommand, SignOutcome } from "#protocol/messages/sign.ts";
 import { decodeEntries, encodeEntries } from "#protocol/messages/store.ts";
 import { decodeOperatorCommand } from "#protocol/operator/command.ts";
 import type { RpcHandler } from "#protocol/rpc.ts";
-import { parseEnclaveConfig } from "./config.ts";
+import { wipeSecrets } from "#protocol/sealed/sealed-secrets.ts";
+import type { Unsealed, Unsealer } from "./attested/unsealer.ts";
+import { attestedConfig, parseAttestedChoices, parseEnclaveConfig } from "./config.ts";
 import { createEnclave, type Enclave, type EnclaveModules } from "./enclave.ts";
 import { SECRET_KEY_BYTES } from "./keys/arena.ts";
 import { derivePubkey, seal, unseal } from "./keys/seal.ts";
@@ -69,6 +72,9 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
   const opened = new Set<string>();
   const isOpen = (pubkey: Uint8Array): boolean => opened.has(toHex(pubkey));
   let enclave: Enclave | undefined;
+  let unsealer: Promise<Unsealer> | undefined;
+  let unsealed: Unsealed | undefined;
+  let unsealing = false;
   let inFlight = 0;
 
   const configured = (): Enclave => {
@@ -79,11 +85,48 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
   const sealed = (secret: Uint8Array): Uint8Array => {
     try {
       const pubkey = derivePubkey(secret);
-      const bytes = seal(configured().sealingKey, pubkey, secret);
+      const bytes = seal(sealingKeyOf(configured()), pubkey, secret);
       return encodeSealedKey({ pubkey, sealed: bytes, registered: false });
     } finally {
       secret.fill(0);
     }
+  };
+
+  /** A failure leaves the enclave as it was: the parent may ask again, with fresh credentials. */
+  const configureSealed = async (payload: Uint8Array): Promise<void> => {
+    const { choices, ...message } = decodeConfigureSealed(payload);
+    if (unsealing) throw new SignerError("unavailable", "the enclave is being configured");
+    unsealing = true;
+    try {
+      const checked = parseAttestedChoices(choices);
+      unsealer ??= openUnsealer(modules);
+      unsealer.catch(() => (unsealer = undefined));
+      const opened = await (await unsealer).unseal(message, checked);
+      try {
+        if (phase.current !== "booting") throw new SignerError("unavailable", `the enclave is ${phase.current}`);
+        const config = attestedConfig(opened.configuration, checked);
+        enclave = createEnclave(config, opened.secrets, { ...modules, count, isOpen });
+      } catch (error) {
+        wipeSecrets(opened.secrets);
+        throw error;
+      }
+      unsealed = opened;
+      phase.configured("attested");
+      const { version, group, authority } = opened.configuration;
+      modules.logger.info("configured by attestation", { version, group, authority: toHex(authority) });
+    } finally {
+      unsealing = false;
+    }
+  };
+
+  const loadBundle = async (payload: Uint8Array): Promise<Uint8Array> => {
+    const bundle = decodeLoadBundle(payload);
+    if (unsealed === undefined) throw new SignerError("unavailable", "the enclave has no sealed configuration");
+    const failures = await unsealed.openBundle(bundle, ({ pubkey, registered }, secret) => {
+      configured().keys.add(pubkey, secret);
+      loaded.set(toHex(pubkey), { pubkey, registered });
+    });
+    return encodeLoadReport(bundle.keys.length - failures.length, failures);
   };
 
   const drain = async (): Promise<void> => {
@@ -92,13 +135,29 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
     while (inFlight > 0 && modules.now() < patienceMs) await sleep(DRAIN_POLL_MS);
   };
 
+  /** What is not accepted may hold secrets or credentials all the same. */
+  const admit = (operation: number, payload: Uint8Array): ControlOperation => {
+    try {
+      return phase.admit(operation);
+    } catch (error) {
+      payload.fill(0);
+      throw error;
+    }
+  };
+
   const operations: Record<ControlOperation, RpcHandler> = {
     configure: (_, payload) => {
+      if (unsealing) throw new SignerError("unavailable", "the enclave is being configured");
       const { settings, secrets } = decodeConfigure(payload);
       enclave = createEnclave(parseEnclaveConfig(settings), secrets, { ...modules, count, isOpen });
-      phase.advance("provisioning");
+      phase.configured("development");
       return new Uint8Array();
     },
+    configureSealed: async (_, payload) => {
+      await configureSealed(payload);
+      return new Uint8Array();
+    },
+    loadBundle: (_, payload) => loadBundle(payload),
     openKeystore: async (_, payload) => {
       const { keystore, password } = decodeOpenKeystore(payload);
       try {
@@ -140,7 +199,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
     },
     activate: async () => {
       const keys = [...loaded].filter(([name]) => !activated.has(name));
-      await configured().protection.activate(keys.map(([, key]) => key));
+      await configured().activate(keys.map(([, key]) => key));
       for (const [name] of keys) activated.add(name);
       return new Uint8Array();
     },
@@ -203,7 +262,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
   };
 
   return {
-    control: (operation, payload) => operations[phase.admit(operation)](operation, payload),
+    control: (operation, payload) => operations[admit(operation, payload)](operation, payload),
     sign: async (command) => {
       phase.requireReady();
       inFlight += 1;
@@ -224,8 +283,22 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
   };
 };
 
-const loadKey = ({ keys, sealingKey }: Enclave, key: SealedKey): void => {
-  const secret = unseal(sealingKey, key.pubkey, key.sealed);
+/** Everything of the attested mode is loaded when it is needed: the KMS client alone takes 38 MiB. */
+const openUnsealer = async (modules: Omit<EnclaveModules, "count" | "isOpen">): Promise<Unsealer> => {
+  const { findNsm } = await import("./attested/nsm-here.ts");
+  const { createUnsealer } = await import("./attested/unsealer.ts");
+  return createUnsealer({ ...modules, ...findNsm(modules) });
+};
+
+/** Attested mode has none, and its phases do not come here. */
+const sealingKeyOf = ({ sealingKey }: Enclave): Uint8Array => {
+  if (sealingKey !== undefined) return sealingKey;
+  throw new SignerError("unavailable", "the enclave has no sealing key: its keys come in sealed bundles");
+};
+
+const loadKey = (enclave: Enclave, key: SealedKey): void => {
+  const { keys } = enclave;
+  const secret = unseal(sealingKeyOf(enclave), key.pubkey, key.sealed);
   try {
     keys.add(key.pubkey, secret);
   } finally {

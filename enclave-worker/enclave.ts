@@ -19,6 +19,8 @@ import { createAuthority } from "./operator/authority.ts";
 import { createOperator, type Operator } from "./operator/operator.ts";
 import { lastEpochToSign } from "./policy.ts";
 import { createPipeline, type Pipeline } from "./sign.ts";
+import { createConfigurationFloor } from "./slashing/configuration-floor.ts";
+import type { GuardedKey } from "./slashing/guard.ts";
 import { createProtection, type Protection } from "./slashing/protection.ts";
 import { connectOptionsOf } from "./slashing/redis-channel.ts";
 import { formatAddress } from "./slashing/redis-dial.ts";
@@ -33,12 +35,17 @@ export interface Enclave {
   readonly protection: Protection;
   readonly pipeline: Pipeline;
   readonly operator: Operator;
-  /** Key under which secrets rest in the data folder. */
-  readonly sealingKey: Uint8Array;
+  /** Key under which secrets rest in the data folder; undefined in attested mode. */
+  readonly sealingKey: Uint8Array | undefined;
+  /** Verifies the store and takes in the records of these keys. @throws SignerError `unavailable | bad_request` */
+  activate(keys: readonly GuardedKey[]): Promise<void>;
   /** Signs with a loaded key and verifies; nothing leaves. @throws SignerError `internal` */
   selfTest(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What an enclave is told in confidence: in development by its parent, in attested mode by KMS. */
+export type EnclaveSecrets = Omit<DevelopmentSecrets, "sealingKey"> & Partial<Pick<DevelopmentSecrets, "sealingKey">>;
 
 /** What an enclave needs of the world. */
 export interface EnclaveModules {
@@ -52,6 +59,8 @@ export interface EnclaveModules {
   readonly now: () => number;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
+  /** 0 ≤ random() < 1, for the pauses between calls. */
+  readonly random: () => number;
 }
 
 /** Keystores opened at the same time: scrypt takes 256 MiB each, and the pool-manager spreads them over enclaves. */
@@ -61,7 +70,7 @@ const KEYSTORE_THREADS = 1;
 const LOOK_MS = 1_000;
 
 /** Builds everything; throws before any thread is started when this process runs with another preset. */
-export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets, modules: EnclaveModules): Enclave => {
+export const createEnclave = (config: EnclaveConfig, secrets: EnclaveSecrets, modules: EnclaveModules): Enclave => {
   assertPreset(config.network);
   const backend = openSigner(config.signer, modules);
   const keys = createKeySet(backend.arena);
@@ -75,6 +84,7 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
       genesisValidatorsRoot: config.network.genesisValidatorsRoot,
       macKeys: secrets.macKeys,
       initialise: config.initialiseStore,
+      ...(config.sealed !== undefined && { configVersion: config.sealed.version }),
     },
     {
       store,
@@ -84,9 +94,18 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
       onSuspect: (reason) => modules.logger.error("slashing store suspect, slashable duties are refused", { reason }),
     },
   );
-  const { clockBoundEpochs, network } = config;
+  const { clockBoundEpochs, network, signingTypes, sealed } = config;
   const { isOpen, now, wallClock } = modules;
-  const pipeline = createPipeline({ keys, engine, protection, network, clockBoundEpochs, isOpen, now, wallClock });
+  const rules = { network, clockBoundEpochs, signingTypes };
+  const signUnder = createPipeline({ keys, engine, protection, ...rules, isOpen, now, wallClock });
+  const floor =
+    sealed &&
+    createConfigurationFloor(sealed, { keeper: () => protection.workshop().marker, macKeys: secrets.macKeys });
+  let isActivated = false;
+  const pipeline: Pipeline = async (command) => {
+    floor?.requireHeld();
+    return signUnder(command);
+  };
   const operator = createOperator(
     { storeId: config.storeId, slotsPerEpoch: network.slotsPerEpoch },
     {
@@ -99,7 +118,10 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
     },
   );
   // Its own clock, not the parent's polling: a parent that does not ask must not keep a suspicion from this enclave.
-  const looking = setInterval(() => protection.refreshHealth(), LOOK_MS);
+  const looking = setInterval(() => {
+    protection.refreshHealth();
+    if (isActivated) floor?.look();
+  }, LOOK_MS);
   return {
     signer: backend.kind,
     keys,
@@ -108,6 +130,11 @@ export const createEnclave = (config: EnclaveConfig, secrets: DevelopmentSecrets
     pipeline,
     operator,
     sealingKey: secrets.sealingKey,
+    activate: async (added) => {
+      await protection.activate(added);
+      await floor?.hold();
+      isActivated = true;
+    },
     selfTest: () => selfTest(keys, engine),
     close: async () => {
       clearInterval(looking);
@@ -127,7 +154,7 @@ const guardCounter =
 /** The parent's end of a store's connection is a relay to one address of the operator's list, and nothing else. */
 const openStore = (
   { store }: EnclaveConfig,
-  { storePassword }: DevelopmentSecrets,
+  { storePassword }: EnclaveSecrets,
   { connectParent, count }: EnclaveModules,
 ): SlashingStore => {
   const connect = (port: number) => connectParent(port, { timeoutMs: CONNECT_TIMEOUT_MS });

@@ -29,6 +29,7 @@ const controller = createController({
   logger,
   now: () => performance.now(),
   wallClock: () => Date.now(),
+  random: Math.random,
 });
 const listener = await serveEnclave(path, controller, logger);
 

@@ -1,13 +1,14 @@
 /**
  * What this enclave signs at all, before slashing protection looks at a request: only for its own chain, and nothing
- * too far in the future, so that one bad request cannot poison a validator for ever. Types and key groups come with the
- * sealed configuration.
+ * too far in the future, so that one bad request cannot poison a validator for ever. A sealed configuration also says which
+ * types of message there are to sign.
  */
 
 import { toHex } from "#protocol/bytes.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
 import type { Network } from "#protocol/signing/network.ts";
+import type { SigningType } from "#protocol/signing/types.ts";
 import { lastSignableEpoch } from "./slashing/recovery.ts";
 
 /** A refusal. */
@@ -28,6 +29,16 @@ export const anotherChain = (named: Uint8Array, own: Uint8Array | undefined): De
   rule: "genesis_validators_root_mismatch",
   detail: `genesis_validators_root: expected ${own === undefined ? "another" : toHex(own)}, got ${toHex(named)}`,
 });
+
+/** Refuses a type that the sealed configuration does not name; undefined: it does, or there is none. */
+export const checkType = (type: SigningType, allowed: ReadonlySet<SigningType> | undefined): Denied | undefined =>
+  allowed === undefined || allowed.has(type)
+    ? undefined
+    : {
+        kind: "denied",
+        rule: "type_not_allowed",
+        detail: `type: the configuration allows ${[...allowed].join(", ")}, got ${type}`,
+      };
 
 /** Refuses a block or attestation later than now + the bound; undefined: within it, or the genesis time is unknown. */
 export const checkClockBound = (duty: Duty, options: ClockBoundOptions): Denied | undefined => {

@@ -1,5 +1,5 @@
 /**
- * THE pipeline: parse strictly → signing root (compared with the sent one) → key → chain → clock bound → slashing
+ * THE pipeline: parse strictly → signing root (compared with the sent one) → key → type → chain → clock bound → slashing
  * protection ∥ BLS signature → release. Every step can only refuse or fail; nothing is released on the way.
  */
 
@@ -7,11 +7,11 @@ import { SignerError } from "#protocol/errors.ts";
 import type { SignCommand, SignOutcome } from "#protocol/messages/sign.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
 import type { SignRequest } from "#protocol/signing/request.ts";
-import { DUTY_CLASS_OF } from "#protocol/signing/types.ts";
+import { DUTY_CLASS_OF, type SigningType } from "#protocol/signing/types.ts";
 import type { Candidate } from "#protocol/slashing/rules.ts";
 import type { Engine, SignWork } from "./engine/engine.ts";
 import type { KeySet } from "./keys/key-set.ts";
-import { anotherChain, type ClockBoundOptions, checkClockBound } from "./policy.ts";
+import { anotherChain, type ClockBoundOptions, checkClockBound, checkType } from "./policy.ts";
 import { createRequestCache } from "./request-cache.ts";
 import type { Protection } from "./slashing/protection.ts";
 
@@ -22,6 +22,8 @@ export interface PipelineModules extends ClockBoundOptions {
   readonly protection: Protection;
   /** Whether this key is loaded and its record is known to stand in the store. */
   readonly isOpen: (pubkey: Uint8Array) => boolean;
+  /** Types that may be signed; undefined: all. */
+  readonly signingTypes?: ReadonlySet<SigningType> | undefined;
   /** Monotonic milliseconds. */
   readonly now: () => number;
 }
@@ -49,6 +51,8 @@ export const createPipeline = (modules: PipelineModules): Pipeline => {
     const { type, duty, signingRoot, genesisValidatorsRoot } = request;
     const dutyClass = DUTY_CLASS_OF[type];
     const signature = () => sign(pubkey, { root: signingRoot, dutyClass, deadlineMs });
+    const forbidden = checkType(type, modules.signingTypes);
+    if (forbidden !== undefined) return forbidden;
     const beyond = checkClockBound(duty, modules);
     if (beyond !== undefined) return beyond;
 

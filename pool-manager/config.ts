@@ -42,7 +42,19 @@ export interface PoolManagerConfig {
   readonly keysPasswordPath?: string;
   /** Ed25519 public key of the operator, 32 bytes of hex; undefined: the development key of the data folder. */
   readonly operatorKeyHex?: string;
+  /** Of an attested pool only. */
+  readonly kms?: KmsLocation;
+  /** Pause in seconds between two readings of the table of an attested pool; undefined: 60. */
+  readonly keysPollSeconds?: number;
   readonly logLevel: LogLevel;
+}
+
+/** Where KMS is, when it is not AWS's own. */
+export interface KmsLocation {
+  /** `https://host[:port]` of a simulator. */
+  readonly endpoint?: string;
+  /** CA of its certificate in PEM. */
+  readonly ca?: string;
 }
 
 /** Development keys made at the first start without `--keys`. */

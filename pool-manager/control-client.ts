@@ -19,6 +19,12 @@ import {
   type OperatorReport,
   type SealedKey,
 } from "#protocol/messages/control.ts";
+import {
+  type ConfigureSealed,
+  encodeConfigureSealed,
+  encodeLoadBundle,
+  type LoadBundle,
+} from "#protocol/messages/sealed.ts";
 import { decodeEntries, encodeEntries } from "#protocol/messages/store.ts";
 import { createRpcClient } from "#protocol/rpc.ts";
 import type { MacKeys } from "#protocol/slashing/mac.ts";
@@ -28,6 +34,10 @@ import { dial } from "#protocol/transport/address.ts";
 /** Commands an enclave. Every function fails with a SignerError when the enclave does or is gone. */
 export interface ControlClient {
   configure(settings: EnclaveSettings, secrets: DevelopmentSecrets): Promise<void>;
+  /** Gives an enclave a configuration that it opens by attestation. */
+  configureSealed(message: ConfigureSealed): Promise<void>;
+  /** Gives it 1..1000 keys of one sealed bundle; the report names those that did not open. */
+  loadBundle(bundle: LoadBundle): Promise<LoadReport>;
   /** Opens or makes one key (`openKeystore`, `openSecret`, `generateKey`). */
   openKey(operation: number, payload: Uint8Array): Promise<SealedKey>;
   /** Loads any number of keys, page by page. */
@@ -63,6 +73,8 @@ const STATUS_MS = 2_000;
 const OPEN_MS = 60_000;
 /** Time for one page of keys: 4096 × ≈130 µs. */
 const LOAD_PAGE_MS = 30_000;
+/** Time for one unseal: a call of KMS with its attempts (15 s), a key pair at the first, and 1000 × ≈150 µs. */
+const UNSEAL_MS = 25_000;
 /** Time for reading (and registering) all records. */
 const ACTIVATE_MS = 120_000;
 /** Time for an operator command on every record of a large store. */
@@ -88,6 +100,23 @@ export const connectControl = async (
       const payload = encodeConfigure(settings, secrets);
       try {
         await command(CONTROL_OPERATIONS.configure, payload, QUICK_MS);
+      } finally {
+        payload.fill(0);
+      }
+    },
+    configureSealed: async (message) => {
+      const payload = encodeConfigureSealed(message);
+      try {
+        await command(CONTROL_OPERATIONS.configureSealed, payload, UNSEAL_MS);
+      } finally {
+        payload.fill(0);
+      }
+    },
+    loadBundle: async (bundle) => {
+      const payload = encodeLoadBundle(bundle);
+      try {
+        const { loadBundle } = CONTROL_OPERATIONS;
+        return decodeLoadReport(await rpc.request(loadBundle, payload, { timeoutMs: UNSEAL_MS }));
       } finally {
         payload.fill(0);
       }

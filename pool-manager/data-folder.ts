@@ -45,6 +45,15 @@ export interface Installation {
   readonly genesisValidatorsRootHex?: string;
   /** Id of the MAC key that writes; absent: 1. */
   readonly macKeyId?: number;
+  /** Of an attested installation, which has no secrets in its folder; absent: development. */
+  readonly sealed?: SealedIdentity;
+}
+
+/** Whose sealed configuration an installation runs under. */
+export interface SealedIdentity {
+  readonly group: string;
+  /** Ed25519 public key, 32 bytes of hex. */
+  readonly authorityHex: string;
 }
 
 /** Development secrets. */
@@ -86,6 +95,8 @@ export interface DataFolderOptions {
   readonly store: string;
   /** 32 bytes; undefined: custom network, not known yet. */
   readonly genesisValidatorsRoot?: Uint8Array | undefined;
+  /** Of an attested installation, with the store id of its configuration. */
+  readonly sealed?: (SealedIdentity & { readonly storeId: Uint8Array }) | undefined;
 }
 
 const INSTALLATION_FILE = "installation.json";
@@ -122,13 +133,13 @@ export const openDataFolder = (options: DataFolderOptions, { mayCreate = true } 
     closeToOthers(path);
     if (installation.store === "sqlite") makeFile(join(path, "slashing.sqlite"));
     const secretsPath = join(path, "secrets");
-    if (isNew) makeSecrets(secretsPath);
-    let secrets = readSecrets(secretsPath, installation);
+    if (isNew && installation.sealed === undefined) makeSecrets(secretsPath);
+    let secrets = installation.sealed === undefined ? readSecrets(secretsPath, installation) : undefined;
     if (isNew) writePrivately(file, JSON.stringify(installation, null, 2));
     return {
       path,
       get secrets() {
-        return secrets;
+        return secrets ?? noSecrets(path);
       },
       isNew,
       get installation() {
@@ -138,12 +149,13 @@ export const openDataFolder = (options: DataFolderOptions, { mayCreate = true } 
         if (!installation.storeInitialised) installation = recordInitialised(path, genesisValidatorsRootHex);
       },
       addMacKey: () => {
-        const id = Math.max(...secrets.macKeys.macKeys.keys()) + 1;
+        const id = Math.max(...(secrets ?? noSecrets(path)).macKeys.macKeys.keys()) + 1;
         writePrivately(join(secretsPath, `mac-${id}.key`), randomBytes(SECRET_BYTES));
         secrets = readSecrets(secretsPath, installation);
         return id;
       },
       retireMacKeys: (writingKeyId) => {
+        if (secrets === undefined) return noSecrets(path);
         installation = { ...readInstallation(file), macKeyId: writingKeyId };
         writePrivately(file, JSON.stringify(installation, null, 2));
         for (const id of secrets.macKeys.macKeys.keys()) {
@@ -169,6 +181,7 @@ export const readDataFolder = (options: DataFolderOptions): FolderIdentity => {
   expectInstallation(options.path);
   checkOwner(options.path, "data folder");
   const installation = readInstallation(join(options.path, INSTALLATION_FILE));
+  if (installation.sealed !== undefined) return noSecrets(options.path);
   checkInstallation(installation, options);
   return { installation, secrets: readSecrets(join(options.path, "secrets"), installation) };
 };
@@ -235,8 +248,9 @@ const makeFile = (file: string): void => {
   if (!existsSync(file)) closeSync(openSync(file, "a", MODE_PRIVATE));
 };
 
-const newInstallation = ({ store, genesisValidatorsRoot }: DataFolderOptions): Installation => ({
-  storeIdHex: toHex(randomBytes(STORE_ID_BYTES)),
+const newInstallation = ({ store, genesisValidatorsRoot, sealed }: DataFolderOptions): Installation => ({
+  storeIdHex: toHex(sealed?.storeId ?? randomBytes(STORE_ID_BYTES)),
+  ...(sealed && { sealed: { group: sealed.group, authorityHex: sealed.authorityHex } }),
   store,
   storeInitialised: false,
   ...(genesisValidatorsRoot && { genesisValidatorsRootHex: toHex(genesisValidatorsRoot) }),
@@ -251,6 +265,7 @@ const readInstallation = (file: string): Installation => {
     if (value.genesisValidatorsRootHex !== undefined) {
       fromHex(value.genesisValidatorsRootHex, ROOT_BYTES, "genesisValidatorsRootHex");
     }
+    if (value.sealed !== undefined) fromHex(value.sealed.authorityHex, ROOT_BYTES, "sealed.authorityHex");
     if (typeof value.store !== "string" || typeof value.storeInitialised !== "boolean") throw broken();
     return value;
   } catch (error) {
@@ -258,7 +273,32 @@ const readInstallation = (file: string): Installation => {
   }
 };
 
+/** What works with MAC keys outside an enclave has nothing to work with. */
+const noSecrets = (path: string): never => {
+  throw new SignerError(
+    "bad_request",
+    `data folder ${path}: its MAC keys are sealed and known to attested enclaves alone; they change with ` +
+      "`testudo config seal`",
+  );
+};
+
+const checkMode = ({ sealed: known, storeIdHex }: Installation, { path, sealed: wanted }: DataFolderOptions): void => {
+  const wrong = (problem: string): SignerError => new SignerError("bad_request", `data folder ${path}: ${problem}`);
+  if (known === undefined && wanted === undefined) return;
+  if (wanted === undefined) throw wrong(`is of the attested group ${known?.group}: start it with --keys-from aws`);
+  if (known === undefined) throw wrong("is one of development mode: choose another folder with --data");
+  const pairs = [
+    ["group", known.group, wanted.group],
+    ["authority", known.authorityHex, wanted.authorityHex],
+    ["store id", storeIdHex, toHex(wanted.storeId)],
+  ] as const;
+  for (const [name, expected, got] of pairs) {
+    if (expected !== got) throw wrong(`expected a configuration of ${name} ${expected}, got one of ${got}`);
+  }
+};
+
 const checkInstallation = (installation: Installation, options: DataFolderOptions): void => {
+  checkMode(installation, options);
   if (installation.store !== options.store) {
     throw new SignerError(
       "bad_request",

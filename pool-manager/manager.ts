@@ -8,6 +8,13 @@ import type { Logger } from "#protocol/log.ts";
 import { networkFromJson } from "#protocol/signing/network.ts";
 import { type Listener, listenHost, listenUnix } from "#protocol/transport/hybrid.ts";
 import {
+  type AttestedModules,
+  type AttestedPool,
+  attestedSettings,
+  createAttestedEgress,
+  openAttestedPool,
+} from "./attested.ts";
+import {
   DEVELOPMENT_KEYS,
   describeStore,
   enclaveSocketPath,
@@ -18,9 +25,10 @@ import {
 import type { ControlClient } from "./control-client.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { createRedisEgress, type EgressPort } from "./egress/redis-egress.ts";
-import { createKeyRing, type KeyList } from "./keys/key-ring.ts";
+import { createKeyRing, type KeyList, type KeyRing } from "./keys/key-ring.ts";
 import { listSourceKeys } from "./keys/key-source.ts";
-import { openKeyStore } from "./keys/key-store.ts";
+import { type KeyStore, openKeyStore } from "./keys/key-store.ts";
+import { createTableRing } from "./keys/table-source.ts";
 import type { Launcher } from "./launchers/launcher.ts";
 import { createMember, type Member } from "./member.ts";
 import { createOperatorDesk, type SlashingStatus } from "./operator.ts";
@@ -37,6 +45,8 @@ export interface PoolManager {
   readonly ready: Promise<void>;
   /** Resolves when every enclave is ready at the same time for the first time. */
   readonly complete: Promise<void>;
+  /** Settings in force; those of an attested pool come from its sealed configuration. */
+  readonly settings: PoolManagerConfig;
   /** The chain that the data folder protects; undefined until a custom network showed it. */
   readonly genesisValidatorsRootHex: string | undefined;
   /** Drains all enclaves, ends them, and gives the data folder back. */
@@ -53,19 +63,29 @@ export interface PoolManagerModules {
   readonly random: () => number;
   /** Told while keys are read. */
   readonly onProgress: (progress: { done: number; total: number }) => void;
+  /** Undefined: development mode. */
+  readonly attested?: AttestedModules;
 }
 
 /** Memory that one scrypt of EIP-2335 takes, twice: room for the rest. */
 const OPEN_MEMORY_BYTES = 512 * 1024 * 1024;
 
-/** Starts the pool. @throws SignerError when the data folder or the store cannot be used */
-export const startPoolManager = async (
-  config: PoolManagerConfig,
-  modules: PoolManagerModules,
-): Promise<PoolManager> => {
+/** Pause between two readings of a table. */
+const KEYS_POLL_SECONDS = 60;
+
+/** Starts the pool. @throws SignerError when the data folder, the store or the table cannot be used */
+export const startPoolManager = async (given: PoolManagerConfig, modules: PoolManagerModules): Promise<PoolManager> => {
   const { logger } = modules;
+  const attested = modules.attested && (await openAttestedPool(given, modules.attested));
+  const config = attested === undefined ? given : attestedSettings(given, attested);
+  const attestedEgress = attested && createAttestedEgress(attested, { config, logger });
   const { genesisValidatorsRoot } = networkFromJson(config.network);
-  const folder = openDataFolder({ path: config.dataPath, store: describeStore(config.store), genesisValidatorsRoot });
+  const folder = openDataFolder({
+    path: config.dataPath,
+    store: describeStore(config.store),
+    genesisValidatorsRoot,
+    sealed: attested && identityOf(attested),
+  });
   ensurePrivateFolder(config.runPath, "run folder");
   const keyStore = openKeyStore(folder.keysPath);
   const store = config.store.kind === "sqlite" ? await openSqliteStore(folder.slashingPath) : undefined;
@@ -76,17 +96,12 @@ export const startPoolManager = async (
   const complete = Promise.withResolvers<void>();
   let published: KeyList | undefined;
 
-  const ring = createKeyRing(
-    { developmentKeys: DEVELOPMENT_KEYS, concurrency: openConcurrency(config.enclaves) },
-    {
-      keyStore,
-      logger,
-      listSource: keySource(config, folder),
-      openers: () => configured(),
-      onProgress: modules.onProgress,
-    },
-  );
-  const provisioner = createProvisioner({ config, folder, ring, logger, storePassword: modules.storePassword });
+  const ring: KeyRing =
+    attested === undefined
+      ? createFileRing({ config, folder, keyStore, modules, openers: () => configured() })
+      : createTableRing({ table: attested.table, keyStore, hasFailures: () => provisioner.brokenKeys.size > 0 });
+  const { storePassword, onProgress } = modules;
+  const provisioner = createProvisioner({ config, folder, ring, logger, storePassword, attested, onProgress });
 
   const publishMembers = (): void => {
     const views = members.map((member) => member.view);
@@ -140,7 +155,7 @@ export const startPoolManager = async (
     const { errors } = await ring.refresh();
     await reconciling;
     await reconcile();
-    return errors;
+    return attested === undefined ? errors : errors + provisioner.brokenKeys.size;
   };
 
   const reloader = createReloader({ apply: applySources, logger });
@@ -151,9 +166,7 @@ export const startPoolManager = async (
     const statuses = await Promise.allSettled(configured().map((control) => control.status()));
     const known = statuses.flatMap((status) => (status.status === "fulfilled" ? [status.value.commandSequence] : []));
     const commandSequence = Math.max(0, ...known);
-    const { macKeys, writingKeyId } = folder.secrets.macKeys;
-    const newest = Math.max(...macKeys.keys());
-    const nextMacKeyId = newest === writingKeyId ? newest + 1 : newest;
+    const nextMacKeyId = attested === undefined ? nextMacKeyIdOf(folder) : 0; // theirs come with the configuration
     return { storeIdHex: folder.installation.storeIdHex, commandSequence, nextMacKeyId };
   };
   const publisher = await createPublisher(
@@ -164,7 +177,8 @@ export const startPoolManager = async (
   const egress = createEgress(config, { store, logger });
   for (let cid = CID_FIRST; cid < CID_FIRST + config.enclaves; cid += 1) {
     const path = enclaveSocketPath(config.runPath, cid);
-    for (const { port, onConnection } of egress) listeners.push(await listenHost(path, port, onConnection));
+    for (const { port, onConnection } of [...egress, ...(attestedEgress?.(cid) ?? [])])
+      listeners.push(await listenHost(path, port, onConnection));
     const provision = (control: ControlClient): Promise<void> => provisioner.provision(cid, control);
     members.push(
       createMember(
@@ -176,15 +190,29 @@ export const startPoolManager = async (
   if (store !== undefined) {
     listeners.push(await listenUnix(storeSocketPath(config.runPath), (socket) => serveStore(socket, store)));
   }
-  ring.refresh().catch((error) => ready.reject(error));
+  // An attested pool waits for a table that does not answer; each enclave's provisioning asks again.
+  ring.refresh().catch((error) => {
+    if (attested === undefined || toSignerError(error).code === "bad_request") ready.reject(error);
+  });
+  let isPolling = false;
+  const poll = (): void => {
+    if (isPolling || reloader.status.status === "running") return;
+    isPolling = true;
+    applySources()
+      .catch((error) => logger.warn("keys not read again", { reason: toSignerError(error).detail }))
+      .finally(() => (isPolling = false));
+  };
+  const polling = attested && setInterval(poll, (config.keysPollSeconds ?? KEYS_POLL_SECONDS) * 1000);
 
   return {
     ready: ready.promise,
     complete: complete.promise,
+    settings: config,
     get genesisValidatorsRootHex() {
       return folder.installation.genesisValidatorsRootHex;
     },
     stop: async () => {
+      clearInterval(polling);
       await Promise.all(members.map((member) => member.stop()));
       await publisher.close();
       await Promise.all(listeners.map((listener) => listener.close()));
@@ -199,6 +227,34 @@ const controls = (members: readonly Member[]): ControlClient[] => members.flatMa
 
 const readyControls = (members: readonly Member[]): ControlClient[] =>
   controls(members.filter((member) => member.view.state === "ready"));
+
+const identityOf = ({ configuration: { group, authority, storeId } }: AttestedPool) => ({
+  group,
+  authorityHex: toHex(authority),
+  storeId,
+});
+
+const nextMacKeyIdOf = ({ secrets }: DataFolder): number => {
+  const { macKeys, writingKeyId } = secrets.macKeys;
+  const newest = Math.max(...macKeys.keys());
+  return newest === writingKeyId ? newest + 1 : newest;
+};
+
+/** Keys of `--keys`, or the development keys of the data folder. */
+const createFileRing = (parts: {
+  readonly config: PoolManagerConfig;
+  readonly folder: DataFolder;
+  readonly keyStore: KeyStore;
+  readonly modules: PoolManagerModules;
+  readonly openers: () => readonly ControlClient[];
+}): KeyRing => {
+  const { config, folder, keyStore, modules, openers } = parts;
+  const { logger, onProgress } = modules;
+  return createKeyRing(
+    { developmentKeys: DEVELOPMENT_KEYS, concurrency: openConcurrency(config.enclaves) },
+    { keyStore, logger, listSource: keySource(config, folder), openers, onProgress },
+  );
+};
 
 const keySource = ({ keysPath, keysPasswordPath }: PoolManagerConfig, folder: DataFolder) => {
   if (keysPath === undefined) return undefined;

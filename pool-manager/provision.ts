@@ -2,13 +2,16 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "#protocol/bytes.ts";
-import { toSignerError } from "#protocol/errors.ts";
+import { SignerError, toSignerError } from "#protocol/errors.ts";
 import type { Logger } from "#protocol/log.ts";
-import type { EnclaveSettings, EnclaveStatus, SealedKey } from "#protocol/messages/control.ts";
+import type { EnclaveSettings, EnclaveStatus, LoadReport } from "#protocol/messages/control.ts";
+import type { ParentChoices } from "#protocol/messages/sealed.ts";
+import type { AttestedPool } from "./attested.ts";
 import { type PoolManagerConfig, REDIS_KEY_PREFIX } from "./config.ts";
 import type { ControlClient } from "./control-client.ts";
 import type { DataFolder } from "./data-folder.ts";
-import type { KeyList, KeyRing } from "./keys/key-ring.ts";
+import { loadBundles } from "./keys/bundle-loader.ts";
+import type { KeyList, KeyRing, RingKey } from "./keys/key-ring.ts";
 import { ensureDevelopmentOperatorKey } from "./operator-key.ts";
 
 /** Settings and keys for enclaves. */
@@ -36,7 +39,11 @@ export interface ProvisionModules {
   readonly ring: KeyRing;
   /** Redis password; empty: none. */
   readonly storePassword: Uint8Array;
+  /** Undefined: development mode. */
+  readonly attested: AttestedPool | undefined;
   readonly logger: Logger;
+  /** Told while bundles are opened. */
+  readonly onProgress: (progress: { done: number; total: number }) => void;
 }
 
 /** Pause before the key sources are read again after they could not be. */
@@ -44,22 +51,39 @@ const RETRY_MS = 1_000;
 
 /** Makes the provisioner of one pool. */
 export const createProvisioner = (modules: ProvisionModules): Provisioner => {
-  const { config, folder, ring, logger } = modules;
+  const { config, folder, ring, logger, attested, onProgress } = modules;
   /** Keys that each configured enclave holds, and the version of the list it was brought up to. */
-  const held = new WeakMap<ControlClient, { version: number; keys: ReadonlyMap<string, SealedKey> }>();
-  const heldBy = (control: ControlClient) => held.get(control) ?? { version: 0, keys: new Map<string, SealedKey>() };
+  const held = new WeakMap<ControlClient, { version: number; keys: ReadonlyMap<string, RingKey> }>();
+  const heldBy = (control: ControlClient) => held.get(control) ?? { version: 0, keys: new Map<string, RingKey>() };
   const adding = new WeakMap<ControlClient, Promise<void>>();
   const brokenKeys = new Set<string>();
+  /** Of an attested pool: keys that each enclave could not open at its last attempt. */
+  const failedAt = new Map<ControlClient, ReadonlySet<string>>();
+
+  const load = async (control: ControlClient, keys: readonly RingKey[]): Promise<LoadReport> => {
+    if (attested === undefined) return control.loadKeys(keys);
+    const report = await loadBundles({ control, keys }, { credentials: attested.credentials, onProgress });
+    failedAt.set(control, new Set(report.failures.map(({ pubkeyHex }) => pubkeyHex)));
+    for (const other of failedAt.keys()) if (other.closed) failedAt.delete(other);
+    const failed = new Set([...failedAt.values()].flatMap((names) => [...names]));
+    for (const name of brokenKeys) if (!failed.has(name)) brokenKeys.delete(name);
+    return report;
+  };
 
   /** Loads one list. Keys are marked as registered durably before the enclave may sign with them. */
   const bringUpTo = async (control: ControlClient, wanted: KeyList): Promise<void> => {
     const before = heldBy(control);
     const added = byPubkey(wanted.keys.filter((key) => !before.keys.has(toHex(key.pubkey))));
-    const { failures } = await control.loadKeys([...added.values()]);
+    const { failures } = await load(control, [...added.values()]);
     for (const { pubkeyHex, reason } of failures) {
-      logger.error("key not loaded", { pubkeyHex, reason });
+      // A table is read again and again: what every reading fails with is said once.
+      if (attested === undefined || !brokenKeys.has(pubkeyHex)) logger.error("key not loaded", { pubkeyHex, reason });
       brokenKeys.add(pubkeyHex);
       added.delete(pubkeyHex);
+    }
+    // An enclave for which nothing opens is not ready, and says why.
+    if (attested !== undefined && added.size + before.keys.size === 0 && failures[0] !== undefined) {
+      throw new SignerError("unavailable", `none of ${failures.length} keys could be opened: ${failures[0].reason}`);
     }
     await control.activate();
     remember(await control.status(), added);
@@ -76,7 +100,7 @@ export const createProvisioner = (modules: ProvisionModules): Provisioner => {
   };
 
   /** Once the store is initialised and the keys have records, a loss of either is noticed at every later start. */
-  const remember = (status: EnclaveStatus, keys: ReadonlyMap<string, SealedKey>): void => {
+  const remember = (status: EnclaveStatus, keys: ReadonlyMap<string, RingKey>): void => {
     if (!status.storeInitialised || status.genesisValidatorsRootHex === undefined) return;
     folder.recordInitialised(status.genesisValidatorsRootHex);
     ring.markRegistered([...keys.values()]);
@@ -84,6 +108,14 @@ export const createProvisioner = (modules: ProvisionModules): Provisioner => {
 
   return {
     provision: async (cid, control) => {
+      if (attested !== undefined) {
+        const choices = parentChoices(config, folder, cid);
+        const credentials = await attested.credentials();
+        await control.configureSealed({ choices, credentials, configuration: attested.stored });
+        held.set(control, heldBy(control));
+        await addKeys(control);
+        return;
+      }
       const { storePassword } = modules;
       const sent = folder.secrets.macKeys;
       await control.configure(enclaveSettings(config, folder, cid), { ...folder.secrets, storePassword });
@@ -130,8 +162,21 @@ const currentKeys = async (ring: KeyRing): Promise<KeyList> => {
   return ring.current;
 };
 
-const byPubkey = (keys: readonly SealedKey[]): Map<string, SealedKey> =>
+const byPubkey = (keys: readonly RingKey[]): Map<string, RingKey> =>
   new Map(keys.map((key) => [toHex(key.pubkey), key]));
+
+const parentChoices = (
+  { threads, signer, kms }: PoolManagerConfig,
+  folder: DataFolder,
+  cid: number,
+): ParentChoices => ({
+  cid,
+  threads,
+  signer,
+  initialiseStore: !folder.installation.storeInitialised,
+  ...(kms?.endpoint !== undefined && { kmsEndpoint: kms.endpoint }),
+  ...(kms?.ca !== undefined && { kmsCa: kms.ca }),
+});
 
 const enclaveSettings = (config: PoolManagerConfig, folder: DataFolder, cid: number): EnclaveSettings => {
   const { storeIdHex, storeInitialised, genesisValidatorsRootHex: pinned } = folder.installation;

@@ -14,6 +14,10 @@ export const PORT_EGRESS_STORE = 8000;
  * operator's list is behind this port + i, so that an enclave can reach nothing else.
  */
 export const PORT_EGRESS_REDIS = 8001;
+/** Parent-side vsock port that the pool-manager relays, blindly, to the one KMS endpoint of an attested pool. */
+export const PORT_EGRESS_KMS = 8100;
+/** Parent-side vsock port of the software NSM (development): an enclave without `/dev/nsm` asks there. */
+export const PORT_NSM = 8200;
 /** Redis addresses that enclaves may reach: three Sentinels and thirteen servers, or a cluster of five shards of three. */
 export const REDIS_ADDRESSES_MAX = 16;
 /** CID of the first enclave; 0..2 are reserved and 3 is the parent (vsock(7), AWS Nitro Enclaves user guide). */

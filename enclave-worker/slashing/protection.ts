@@ -24,6 +24,8 @@ export interface ProtectionOptions {
   readonly macKeys: MacKeys;
   /** The marker may be created: only on the first start of a data folder. */
   readonly initialise: boolean;
+  /** Of the sealed configuration; undefined: development. */
+  readonly configVersion?: number;
 }
 
 /** Slashing protection of one enclave. */
@@ -103,7 +105,7 @@ export const createProtection = (options: ProtectionOptions, modules: Protection
   let { macKeys } = options;
   const keeper = createMarkerKeeper(
     {
-      expected: { ...options, configVersion: DEVELOPMENT_CONFIG_VERSION },
+      expected: { ...options, configVersion: options.configVersion ?? DEVELOPMENT_CONFIG_VERSION },
       macKeys: () => macKeys,
       onMacKey: (id) => follow(id),
     },

@@ -13,12 +13,18 @@ import type { ControlClient } from "../control-client.ts";
 import type { SourceKey, SourceListing } from "./key-source.ts";
 import type { KeyStore } from "./key-store.ts";
 
+/** A key of the ring. */
+export interface RingKey extends SealedKey {
+  /** The bundle that it was sealed in; undefined: it rests under the data folder's sealing key. */
+  readonly header?: Uint8Array;
+}
+
 /** What a pass over the sources gave. */
 export interface KeyList {
   /** Grows with every pass that changed the list. */
   readonly version: number;
   /** In source order, each public key once. */
-  readonly keys: readonly SealedKey[];
+  readonly keys: readonly RingKey[];
   /** Keys that could not be opened. */
   readonly errors: number;
 }

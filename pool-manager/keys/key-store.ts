@@ -26,6 +26,10 @@ export interface KeyStore {
   completeSet(): void;
   /** Keeps a sealed key; the same public key again adds its origin, and never loses one or its registration. */
   save(key: SealedKey, origin: KeyOrigin): void;
+  /** Keeps keys of a table, in one go, so that they can be marked. */
+  saveSealed(keys: readonly SealedKey[]): void;
+  /** Whether this key was marked as having a slashing record. */
+  isRegistered(pubkey: Uint8Array): boolean;
   /** Remembers that these keys have slashing records. */
   markRegistered(pubkeys: readonly Uint8Array[]): void;
   close(): void;
@@ -142,6 +146,7 @@ export const openKeyStore = (path: string): KeyStore => {
   const insertSource = database.prepare(
     "INSERT INTO sources VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET pubkey = excluded.pubkey",
   );
+  const registered = database.prepare("SELECT 1 FROM keys WHERE pubkey = ? AND registered = 1");
   const register = database.prepare("UPDATE keys SET registered = 1 WHERE pubkey = ? AND registered = 0");
   const fact = database.prepare("SELECT 1 FROM facts WHERE name = 'set complete'");
   const insertFact = database.prepare("INSERT OR IGNORE INTO facts VALUES ('set complete')");
@@ -159,6 +164,11 @@ export const openKeyStore = (path: string): KeyStore => {
         insert.run(key.pubkey, key.sealed, origin.kind === "generated" ? 1 : 0);
         if (origin.kind === "imported") insertSource.run(origin.digest, key.pubkey);
       }),
+    saveSealed: (keys) =>
+      inTransaction(database, () => {
+        for (const key of keys) insert.run(key.pubkey, key.sealed, 0);
+      }),
+    isRegistered: (pubkey) => registered.get(pubkey) !== undefined,
     markRegistered: (pubkeys) =>
       inTransaction(database, () => {
         for (const pubkey of pubkeys) register.run(pubkey);

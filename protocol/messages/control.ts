@@ -41,6 +41,10 @@ export const CONTROL_OPERATIONS = {
   refresh: 14,
   /** Takes the accepted MAC keys anew (`encodeMacKeys`); the writing one changes by `rotate-mac` alone. */
   macKeys: 15,
+  /** In the place of `configure`: a configuration that only an attested enclave can open (`sealed.ts`). */
+  configureSealed: 16,
+  /** Keys of one sealed bundle (`sealed.ts`), opened by attestation; answers a {@link LoadReport}. */
+  loadBundle: 17,
 } as const;
 
 /** Where the enclave finds its slashing store. */

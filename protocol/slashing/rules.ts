@@ -81,6 +81,8 @@ export const REFUSAL_RULES = [
   "genesis_validators_root_mismatch",
   /** The slot or epoch is too far in the future (checked by the guard). */
   "beyond_clock_bound",
+  /** The sealed configuration does not allow this type of message (checked before everything else). */
+  "type_not_allowed",
 ] as const;
 
 /** One of {@link REFUSAL_RULES}. */

@@ -162,6 +162,8 @@ const controlOf = (
     floors: (page) => when("floors", () => (page === 0 ? enclave.floors() : [])),
     keepFloors: (entries) => when("keepFloors", () => enclave.keepFloors(entries)),
     configure: never,
+    configureSealed: never,
+    loadBundle: never,
     openKey: never,
     loadKeys: never,
     removeKeys: never,

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { parseEnclaveConfig } from "#enclave/config.ts";
+import { attestedConfig, parseAttestedChoices, parseEnclaveConfig } from "#enclave/config.ts";
 import { SignerError } from "#protocol/errors.ts";
+import type { Configuration } from "#protocol/sealed/configuration.ts";
 import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
+import { CONFIGURATION } from "../protocol/sealed/bundles.ts";
 
 const REDIS = { kind: "redis", database: 0, keyPrefix: "testudo:" };
 const SETTINGS = {
@@ -110,5 +112,64 @@ describe("enclave settings", () => {
 
   it.each([[null], [undefined], ["settings"], [5], [[]], [{}]])("refuse %j as a whole", (settings) => {
     expect(outcome(settings)).toMatch(/^bad_request: /);
+  });
+});
+
+describe("the choices of an attested enclave's parent", () => {
+  const CHOICES = { cid: 17, threads: 2, signer: "auto", initialiseStore: true };
+  const refusal = (choices: unknown): string => {
+    try {
+      parseAttestedChoices(choices);
+      return "accepted";
+    } catch (error) {
+      return error instanceof SignerError ? `${error.code}: ${error.detail}` : `defect: ${String(error)}`;
+    }
+  };
+
+  it("come out typed, and nothing else does", () => {
+    const kms = { kmsEndpoint: "https://localhost:4566", kmsCa: "PEM" };
+    expect(parseAttestedChoices({ ...CHOICES, ...kms })).toEqual({ ...CHOICES, ...kms });
+    expect(parseAttestedChoices({ ...CHOICES, operatorKeyHex: "0x", store: { kind: "sqlite" } })).toEqual(CHOICES);
+  });
+
+  it.each([
+    ["cid", -1],
+    ["cid", undefined],
+    ["threads", 0],
+    ["threads", 65],
+    ["signer", "fast"],
+    ["initialiseStore", "yes"],
+    ["initialiseStore", undefined],
+    ["kmsEndpoint", 5],
+    ["kmsCa", {}],
+  ])("are refused with %s: %j", (name, value) => {
+    const refused = refusal({ ...CHOICES, [name]: value });
+    expect(refused).toMatch(/^bad_request: /);
+    expect(refused).toContain(name);
+  });
+
+  it.each([[null], [undefined], ["text"], [[]], [{}]])("are refused as %j", (choices) => {
+    expect(refusal(choices)).toMatch(/^bad_request: /);
+  });
+
+  it("decide nothing that the authority has signed", () => {
+    const config = attestedConfig(CONFIGURATION, parseAttestedChoices(CHOICES));
+    expect(config).toMatchObject({
+      cid: 17,
+      threads: 2,
+      initialiseStore: true,
+      network: CONFIGURATION.network,
+      storeId: CONFIGURATION.storeId,
+      store: CONFIGURATION.store,
+      operatorKey: CONFIGURATION.authority,
+      clockBoundEpochs: CONFIGURATION.clockBoundEpochs,
+      sealed: CONFIGURATION,
+    });
+    expect([...(config.signingTypes ?? [])]).toEqual(CONFIGURATION.signingTypes);
+  });
+
+  it("come after the store's own rules", () => {
+    const store = { ...CONFIGURATION.store, durability: "managed" } as Configuration["store"];
+    expect(() => attestedConfig({ ...CONFIGURATION, store }, parseAttestedChoices(CHOICES))).toThrow(/store/);
   });
 });

@@ -32,8 +32,20 @@ const WHILE_WORKING: ControlOperation[] = [
   "status",
   "drain",
 ];
+const WHILE_ATTESTED: ControlOperation[] = [
+  "loadBundle",
+  "removeKeys",
+  "activate",
+  "open",
+  "operate",
+  "floors",
+  "keepFloors",
+  "refresh",
+  "status",
+  "drain",
+];
 const ACCEPTED: Record<EnclavePhase, ControlOperation[]> = {
-  booting: ["configure", "status", "drain"],
+  booting: ["configure", "configureSealed", "status", "drain"],
   provisioning: WHILE_WORKING,
   ready: WHILE_WORKING,
   draining: ["status", "drain"],
@@ -59,6 +71,28 @@ describe("an enclave's phase", () => {
 
   it.each(ENCLAVE_PHASES)("%s signs only when it is ready", (phase) => {
     expect(codeOf(() => machineIn(phase).requireReady())).toBe(phase === "ready" ? "accepted" : "unavailable");
+  });
+
+  it.each(["provisioning", "ready"] as const)("%s in attested mode takes neither secrets nor MAC keys", (phase) => {
+    const machine = createPhaseMachine();
+    machine.configured("attested");
+    machine.advance(phase);
+    for (const [name, number] of OPERATIONS) {
+      const expected = WHILE_ATTESTED.includes(name) ? "accepted" : "unavailable";
+      expect([name, codeOf(() => machine.admit(number))]).toEqual([name, expected]);
+    }
+  });
+
+  it("is configured once, in one mode", () => {
+    for (const mode of ["development", "attested"] as const) {
+      const machine = createPhaseMachine();
+      machine.configured(mode);
+      expect(machine.current).toBe("provisioning");
+      expect(codeOf(() => machine.configured("attested"))).toBe("defect");
+      expect(codeOf(() => machine.configured("development"))).toBe("defect");
+      expect(codeOf(() => machine.admit(CONTROL_OPERATIONS.configure))).toBe("unavailable");
+      expect(codeOf(() => machine.admit(CONTROL_OPERATIONS.configureSealed))).toBe("unavailable");
+    }
   });
 
   it("begins with booting and never goes back", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { anotherChain, checkClockBound } from "#enclave/policy.ts";
+import { anotherChain, checkClockBound, checkType } from "#enclave/policy.ts";
 import type { Duty } from "#protocol/signing/duty.ts";
 import { NAMED_NETWORKS } from "#protocol/signing/named-networks.ts";
 import { type Network, networkFromJson } from "#protocol/signing/network.ts";
@@ -84,5 +84,20 @@ describe("a refusal", () => {
       detail: `genesis_validators_root: expected 0x${"02".repeat(32)}, got 0x${"01".repeat(32)}`,
     });
     expect(anotherChain(named, undefined).detail).toContain("expected another");
+  });
+});
+
+describe("the types that a configuration allows", () => {
+  it.each([
+    ["ATTESTATION", undefined, false],
+    ["VOLUNTARY_EXIT", undefined, false],
+    ["ATTESTATION", ["ATTESTATION", "BLOCK_V2"], false],
+    ["VOLUNTARY_EXIT", ["ATTESTATION", "BLOCK_V2"], true],
+    ["ATTESTATION", [], true],
+  ] as const)("%s under %j: denied %s", (type, allowed, denied) => {
+    const refusal = checkType(type, allowed && new Set(allowed));
+    expect(refusal !== undefined).toBe(denied);
+    if (refusal !== undefined) expect(refusal).toMatchObject({ rule: "type_not_allowed" });
+    if (refusal !== undefined) expect(refusal.detail).toContain(type);
   });
 });

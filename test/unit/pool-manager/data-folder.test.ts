@@ -379,3 +379,44 @@ it("a folder of another chain names both networks and the option to give", () =>
   const custom = outcome(() => openFolder({ path: base.path("custom"), genesisValidatorsRoot: rootOf("mainnet") }));
   expect(custom).toMatch(/give the --network that it was made with/);
 });
+
+describe("an attested installation", () => {
+  const sealed = { group: "fleet-1", authorityHex: `0x${"aa".repeat(32)}`, storeId: new Uint8Array(16).fill(0x51) };
+
+  it("has the store id of its configuration and no secrets", () => {
+    const folder = openFolder({ sealed });
+    expect(folder.installation).toMatchObject({
+      storeIdHex: `0x${"51".repeat(16)}`,
+      sealed: { group: "fleet-1", authorityHex: sealed.authorityHex },
+    });
+    expect(existsSync(join(path, "secrets"))).toBe(false);
+    for (const use of [() => folder.secrets, () => folder.addMacKey(), () => folder.retireMacKeys(1)]) {
+      expect(outcome(use)).toMatch(/^bad_request: .*MAC keys are sealed.*config seal/);
+    }
+    closeAll();
+    expect(outcome(() => readDataFolder({ path, store: "sqlite" }))).toMatch(/^bad_request: .*MAC keys are sealed/);
+    expect(outcome(() => openFolder({ sealed }))).toBe("done");
+  });
+
+  it.each([
+    ["group", { group: "fleet-2" }],
+    ["authority", { authorityHex: `0x${"bb".repeat(32)}` }],
+    ["store id", { storeId: new Uint8Array(16).fill(0x52) }],
+  ])("is refused to a configuration of another %s", (name, change) => {
+    openFolder({ sealed });
+    closeAll();
+    expect(outcome(() => openFolder({ sealed: { ...sealed, ...change } }))).toMatch(
+      new RegExp(`^bad_request: .*expected a configuration of ${name}`),
+    );
+  });
+
+  it("and one of development mode do not open as each other", () => {
+    openFolder({ sealed });
+    closeAll();
+    expect(outcome(() => openFolder())).toMatch(/attested group fleet-1.*--keys-from aws/);
+    path = base.path("other");
+    openFolder();
+    closeAll();
+    expect(outcome(() => openFolder({ sealed }))).toMatch(/development mode.*--data/);
+  });
+});

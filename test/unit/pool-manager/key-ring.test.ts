@@ -63,6 +63,8 @@ const makeOpener = (answer: Answer = (byte) => sealed(byte)): Opener => {
       }
     },
     configure: unused,
+    configureSealed: unused,
+    loadBundle: unused,
     loadKeys: unused,
     removeKeys: unused,
     activate: unused,

@@ -1,7 +1,7 @@
 /** The ARN of a KMS key: the one name that says partition, region, account and key, so that none of them is asked of the parent. */
 
-import { quote } from "#protocol/bytes.ts";
-import { SignerError } from "#protocol/errors.ts";
+import { quote } from "../bytes.ts";
+import { SignerError } from "../errors.ts";
 
 /** A parsed key ARN. */
 export interface KeyArn {

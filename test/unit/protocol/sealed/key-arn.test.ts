@@ -1,9 +1,9 @@
 /** Key ARNs, and the endpoints that follow from them. */
 
 import { describe, expect, test } from "vitest";
-import { parseKeyArn } from "#enclave/kms/key-arn.ts";
 import { createKmsClient } from "#enclave/kms/kms-client.ts";
 import { createRecipient } from "#enclave/kms/recipient.ts";
+import { parseKeyArn } from "#protocol/sealed/key-arn.ts";
 
 const ID = "1234abcd-12ab-34cd-56ef-1234567890ab";
 
