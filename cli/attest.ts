@@ -10,6 +10,7 @@ import type { RejectedAttestation } from "#protocol/attestation/rejection.ts";
 import { AWS_NITRO_ROOT_FINGERPRINT, awsNitroRoot } from "#protocol/attestation/root.ts";
 import { readAttestation, verifyAttestation } from "#protocol/attestation/verify.ts";
 import { SignerError } from "#protocol/errors.ts";
+import { verifyLive } from "./attest-live.ts";
 import { ADVICE, describeDocument, PCR_MEANINGS, timeText } from "./attestation-text.ts";
 
 /** Longest file that is read: the largest document in base64, with room for lines and a word around it. */
@@ -25,6 +26,7 @@ interface VerifyValues {
   readonly nonce?: Uint8Array;
   readonly userData?: Uint8Array;
   readonly root?: string;
+  readonly url?: string;
 }
 
 /** The command. */
@@ -46,7 +48,8 @@ const showCommand = (): Command =>
 const verifyCommand = (): Command => {
   const command = new Command("verify")
     .description("Verify a document: AWS signed it, it holds now, and the enclave runs the image that you expect.")
-    .argument("<file>", FILE_ARGUMENT);
+    .argument("[file]", FILE_ARGUMENT)
+    .option("--url <url>", "instead of a file: ask all enclaves of this running gateway, with nonces of its own");
   for (const index of PCR_INDICES) command.addOption(pcrOption(index));
   return command
     .option("--at <time>", "time at which it must hold, e.g. 2026-01-03T21:00:00Z (default: now)", parseTime)
@@ -67,11 +70,15 @@ from the root of AWS that is built in to the key that signed it, all of them hol
 enclave does not run in debug mode, and the PCRs are those that you say. Where several values are
 fine, list them: --pcr0 <old>,<new>. Get them from who built the image, never from the enclave itself.
 
+With --url every ready enclave must prove, besides, that it holds exactly the keys that the gateway
+lists. An enclave that the gateway does not list cannot be checked.
+
 Exit codes: 0 believed, 1 refused (the first line names the reason), 2 wrong options.
 
 Examples:
   $ testudo attest show attestation.bin
   $ testudo attest verify attestation.bin --pcr0 4b8d…cfab --nonce 6c1f…02
+  $ testudo attest verify --url http://127.0.0.1:9000 --pcr0 4b8d…cfab
   $ testudo attest verify old.b64 --pcr0 4b8d…cfab --at 2026-01-03T21:00:00Z
   $ testudo attest verify local.bin --pcr0 5a32…41e4 --root data/nsm/nsm-root.pem
 `;
@@ -92,7 +99,27 @@ const show = async (file: string): Promise<void> => {
   process.stdout.write(`${[...describeDocument(verdict.document), warning].join("\n")}\n`);
 };
 
-const verify = async (file: string, values: VerifyValues): Promise<void> => {
+const verify = async (file: string | undefined, values: VerifyValues): Promise<void> => {
+  if ((file === undefined) === (values.url === undefined)) {
+    throw new SignerError("bad_request", "attest verify: expected either a file with a document or --url");
+  }
+  if (values.url !== undefined) return verifyRunning(values.url, values);
+  return verifyFile(file as string, values);
+};
+
+/** Its own nonce, the keys and the time of now are what it is about. */
+const verifyRunning = async (url: string, values: VerifyValues): Promise<void> => {
+  const { at, nonce, userData } = values;
+  if (at !== undefined || nonce !== undefined || userData !== undefined) {
+    throw new SignerError("bad_request", "--at, --nonce and --user-data: belong to a file, not to --url");
+  }
+  const root = values.root === undefined ? awsNitroRoot() : readRoot(values.root);
+  const { lines, ok } = await verifyLive(url, { pcrs: policyOf(values), root });
+  process.stdout.write(`${lines.join("\n")}\n`);
+  if (!ok) process.exitCode = 1;
+};
+
+const verifyFile = async (file: string, values: VerifyValues): Promise<void> => {
   const { at = Date.now(), nonce, userData } = values;
   const root = values.root === undefined ? awsNitroRoot() : readRoot(values.root);
   const pcrs = policyOf(values);

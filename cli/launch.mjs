@@ -40,6 +40,7 @@ const TOOLS = {
     [tool("@biomejs/biome/bin/biome"), "check", "--error-on-warnings", "."],
     [tool("vitest/vitest.mjs"), "run", "test/architecture.test.ts"],
   ],
+  "demo:aws": (args) => [[join(root, "cli", "demo-aws.ts"), ...args]],
   chaos: (args) => [[join(root, "test", "chaos", "main.ts"), ...args]],
   format: () => [[tool("@biomejs/biome/bin/biome"), "check", "--write", "."]],
   simulate: (args) => [[join(root, "test", "simulation", "main.ts"), ...args]],

@@ -6,6 +6,7 @@ import { SecretKey } from "@chainsafe/blst";
 import { ByteReader, toHex } from "#protocol/bytes.ts";
 import { SignerError, toSignerError } from "#protocol/errors.ts";
 import { PAGE_ENTRIES_MAX, SIGN_DEADLINE_MS_MAX } from "#protocol/limits.ts";
+import type { AttestOutcome } from "#protocol/messages/attest.ts";
 import {
   decodeConfigure,
   decodeMacKeys,
@@ -28,6 +29,7 @@ import { decodeOperatorCommand } from "#protocol/operator/command.ts";
 import type { RpcHandler } from "#protocol/rpc.ts";
 import { wipeSecrets } from "#protocol/sealed/sealed-secrets.ts";
 import type { Unsealed, Unsealer } from "./attested/unsealer.ts";
+import { createWitness } from "./attested/witness.ts";
 import { attestedConfig, parseAttestedChoices, parseEnclaveConfig } from "./config.ts";
 import { createEnclave, type Enclave, type EnclaveModules } from "./enclave.ts";
 import { SECRET_KEY_BYTES } from "./keys/arena.ts";
@@ -41,6 +43,8 @@ export interface Controller {
   readonly control: RpcHandler;
   /** Signs when ready. */
   sign(command: SignCommand): Promise<SignOutcome>;
+  /** A document about this enclave and the keys that it holds, when ready. @throws SignerError */
+  attest(nonce: Uint8Array): Promise<AttestOutcome>;
   count(counter: EnclaveCounter): void;
   /** Takes no new request, and waits for those in flight, at most as long as a request may take. */
   drain(): Promise<void>;
@@ -71,6 +75,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
   const activated = new Set<string>();
   const opened = new Set<string>();
   const isOpen = (pubkey: Uint8Array): boolean => opened.has(toHex(pubkey));
+  const witness = createWitness(opened);
   let enclave: Enclave | undefined;
   let unsealer: Promise<Unsealer> | undefined;
   let unsealed: Unsealed | undefined;
@@ -192,6 +197,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
         if (index % KEYS_PER_TURN === 0) await nextTurn();
         const name = toHex(pubkey);
         for (const names of [opened, activated, loaded]) names.delete(name);
+        witness.keysChanged();
         configured().keys.remove(pubkey);
         configured().protection.forget(pubkey);
       }
@@ -206,6 +212,7 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
     open: async () => {
       await configured().selfTest();
       for (const name of activated) opened.add(name);
+      witness.keysChanged();
       if (phase.current === "provisioning") phase.advance("ready");
       return new Uint8Array();
     },
@@ -276,6 +283,10 @@ export const createController = (modules: Omit<EnclaveModules, "count" | "isOpen
       } finally {
         inFlight -= 1;
       }
+    },
+    attest: async (nonce) => {
+      phase.requireReady();
+      return witness.attest(nonce, unsealed?.nsm);
     },
     count,
     drain,

@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { SignerError } from "#protocol/errors.ts";
 import { PORT_CONTROL, PORT_DATA } from "#protocol/limits.ts";
 import { describeError, type Logger } from "#protocol/log.ts";
+import { encodeAttestOutcome, OPERATION_ATTEST } from "#protocol/messages/attest.ts";
 import { decodeSignCommand, encodeSignOutcome, OPERATION_SIGN } from "#protocol/messages/sign.ts";
 import { type RpcHandler, serveRpc } from "#protocol/rpc.ts";
 import { type Listener, listenGuest } from "#protocol/transport/hybrid.ts";
@@ -12,6 +13,7 @@ import type { Controller } from "./control.ts";
 /** Listens at the hybrid path until closed. */
 export const serveEnclave = (path: string, controller: Controller, logger: Logger): Promise<Listener> => {
   const data: RpcHandler = async (operation, payload) => {
+    if (operation === OPERATION_ATTEST) return encodeAttestOutcome(await controller.attest(payload));
     if (operation !== OPERATION_SIGN)
       throw new SignerError("protocol_violation", `data: unknown operation ${operation}`);
     return encodeSignOutcome(await controller.sign(decodeSignCommand(payload)));

@@ -32,6 +32,11 @@ const STATUS_OF = {
 const REFUSALS = {
   host_not_authorized: { status: 403, message: "Host not authorized." },
   origin_not_authorized: { status: 403, message: "Origin not authorized." },
+  unknown_enclave: { status: 404, message: "No enclave has this CID (GET /api/v1/enclaves)." },
+  not_attested: {
+    status: 501,
+    message: "This enclave runs in development mode: its parent knows the keys, so nothing can be attested.",
+  },
   unknown_path: { status: 404, message: "No such path." },
   method_not_allowed: { status: 405, message: "Method not allowed." },
   not_acceptable: { status: 406, message: "Expected Accept to allow text/plain or application/json." },

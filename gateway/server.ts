@@ -11,6 +11,7 @@ import type { Logger } from "#protocol/log.ts";
 import { createAdmission } from "./admission.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { GatewayConfig } from "./config.ts";
+import { registerEnclaves } from "./enclaves.ts";
 import { registerPublicKeys } from "./eth2/public-keys.ts";
 import { registerSign } from "./eth2/sign.ts";
 import { createHttpApp } from "./http-app.ts";
@@ -70,6 +71,7 @@ export const createGateway = (config: GatewayConfig, modules: GatewayModules): G
   registerSign(app, { config, modules: { ...modules, metrics, admission } });
   registerPublicKeys(app, { pool });
   registerReload(app, { pool });
+  registerEnclaves(app, { pool, now: modules.now });
   registerUpcheck(app, { view, isDraining });
   registerHealthcheck(app, { view });
 

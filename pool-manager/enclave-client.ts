@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ErrorCode, SignerError, toSignerError } from "#protocol/errors.ts";
 import { CONNECT_TIMEOUT_MS, PORT_DATA } from "#protocol/limits.ts";
 import type { Logger } from "#protocol/log.ts";
+import { type AttestOutcome, decodeAttestOutcome, OPERATION_ATTEST } from "#protocol/messages/attest.ts";
 import {
   decodeSignOutcome,
   encodeSignCommand,
@@ -81,6 +82,8 @@ export interface EnclaveClient extends MemberLoad {
    * @throws SignerError the enclave's failure; `connection_lost` when the connection broke or there is none
    */
   sign(attempt: Attempt): Promise<SignOutcome>;
+  /** Asks for an attestation document; counts for no load and no silence. @throws SignerError as `sign` */
+  attest(nonce: Uint8Array, options: { readonly timeoutMs: number }): Promise<AttestOutcome>;
   /** Ends the connection for good; requests in flight fail with `connection_lost`. */
   close(): void;
 }
@@ -262,6 +265,11 @@ export const createEnclaveClient = (
     },
     reachesStore: true,
     sign,
+    attest: async (nonce, options) => {
+      const { client } = link;
+      if (client === undefined) throw new SignerError("connection_lost", `no connection to enclave ${member.cid}`);
+      return decodeAttestOutcome(await client.request(OPERATION_ATTEST, nonce, options));
+    },
     close: () => {
       clearTimeout(watchdog);
       link.close();

@@ -1,5 +1,6 @@
 /** What a gateway sees of the pool: the port that `pool.ts` implements and gateway tests fake. */
 
+import type { AttestOutcome } from "#protocol/messages/attest.ts";
 import type { EnclaveStatus } from "#protocol/messages/control.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 
@@ -50,6 +51,14 @@ export interface PoolSignRequest {
   readonly timeoutMs: number;
 }
 
+/** One question to one enclave. */
+export interface PoolAttestRequest {
+  readonly cid: number;
+  /** 16..64 bytes. */
+  readonly nonce: Uint8Array;
+  readonly timeoutMs: number;
+}
+
 /** The pool of enclaves as a gateway uses it. */
 export interface Pool {
   /**
@@ -58,6 +67,11 @@ export interface Pool {
    * @throws SignerError `unknown_key | unavailable | overloaded | deadline_exceeded | …`
    */
   sign(request: PoolSignRequest): Promise<SignOutcome>;
+  /**
+   * Asks one enclave what it is; never another in its place.
+   * @throws SignerError `unavailable` unless it is ready and connected, `overloaded | deadline_exceeded | …`
+   */
+  attest(request: PoolAttestRequest): Promise<AttestOutcome>;
   view(): PoolView;
   /** Calls back after every change of the view; returns the way to stop it. */
   onChange(listener: () => void): () => void;

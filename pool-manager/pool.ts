@@ -172,8 +172,15 @@ export const createPool = (options: { readonly managerSocketPath: string }, modu
     return { ...last, members: last.members.map((it) => (isLost(it) ? { ...it, state: "gone" } : it)) };
   };
 
+  const attest: Pool["attest"] = async ({ cid, nonce, timeoutMs }) => {
+    const client = ready.find((it) => it.cid === cid && it.connected);
+    if (client !== undefined) return client.attest(nonce, { timeoutMs });
+    throw new SignerError("unavailable", `enclave ${cid} is not ready`);
+  };
+
   return {
     sign,
+    attest,
     view,
     onChange: follower.onChange,
     reload: follower.reload,

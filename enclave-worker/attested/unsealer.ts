@@ -20,6 +20,7 @@ import type { AttestedChoices } from "../config.ts";
 import type { EnclaveModules } from "../enclave.ts";
 import { derivePubkey } from "../keys/seal.ts";
 import { createKmsClient, type KmsClient } from "../kms/kms-client.ts";
+import type { Nsm } from "../kms/nsm.ts";
 import { createRecipient, type Recipient } from "../kms/recipient.ts";
 import type { RetryBounds } from "../kms/retry.ts";
 import type { NsmHere } from "./nsm-here.ts";
@@ -30,6 +31,8 @@ export interface Unsealed {
   readonly secrets: ConfigurationSecrets;
   /** Opens the keys of one bundle under this configuration. */
   readonly openBundle: BundleOpener;
+  /** The security module that vouched for this enclave. */
+  readonly nsm: Nsm;
 }
 
 /** A key of a bundle that did not open. */
@@ -81,7 +84,7 @@ export const createUnsealer = async (modules: UnsealerModules): Promise<Unsealer
       const secrets = await withDataKey({ client, credentials, header }, (dataKey) =>
         openSecrets({ header, dataKey }, sealed.sealedSecrets),
       );
-      return { configuration, secrets, openBundle: bundleOpener(client, configuration) };
+      return { configuration, secrets, openBundle: bundleOpener(client, configuration), nsm: modules.nsm };
     },
   };
 };

@@ -183,7 +183,7 @@ describe("wrong usage", () => {
   writeFileSync(large, Buffer.alloc(64 * 1024 + 1));
 
   it.each<[args: string, code: number, text: RegExp]>([
-    [`verify --pcr0 ${REAL_PCR0}`, 2, /missing required argument 'file'/],
+    [`verify --pcr0 ${REAL_PCR0}`, 2, /expected either a file with a document or --url/],
     [`verify ${file}`, 2, /required option '--pcr0/],
     [`verify ${file} --pcr0 00`, 2, /--pcr0.*48 bytes of hex/s],
     [`verify ${file} --pcr0 ${REAL_PCR0},`, 2, /--pcr0.*48 bytes of hex/s],

@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type LocalDynamo, startLocalDynamo } from "#infra/local/dynamodb.ts";
+import { createDocumentVerifier } from "#infra/local/kms/document-verifier.ts";
 import type { KeyPolicy } from "#infra/local/kms/policy.ts";
 import { type LocalKms, startLocalKms } from "#infra/local/kms/start.ts";
 import { openDevelopmentAuthority } from "#infra/local/nsm/authority.ts";
 import { measureWorker } from "#infra/local/nsm/measure.ts";
-import { genuineVerifier, ROOT_FOLDER } from "../helpers/attested.ts";
+import { ROOT_FOLDER } from "../helpers/attested.ts";
 import { useAwsEnvironment } from "../helpers/aws-local.ts";
 import { attestation, randao, sign, signVerified } from "../helpers/duties.ts";
 import { makeKey, type TestKey, writeKeystore } from "../helpers/key-files.ts";
@@ -44,7 +45,7 @@ beforeAll(async () => {
   kms = await startLocalKms({
     credentials: [CREDENTIALS],
     keyPolicy: policyFor(measureWorker(ROOT_FOLDER).pcr0),
-    verifyAttestation: genuineVerifier(openDevelopmentAuthority(nsmFolder, Date.now())),
+    verifyAttestation: createDocumentVerifier(openDevelopmentAuthority(nsmFolder, Date.now()).root),
   });
 });
 afterAll(async () => {

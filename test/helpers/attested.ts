@@ -11,13 +11,13 @@ import { EncryptCommand, KMSClient } from "@aws-sdk/client-kms";
 import { SecretKey } from "@chainsafe/blst";
 import { derivePubkey } from "#enclave/keys/seal.ts";
 import type { AttestationVerifier } from "#infra/local/kms/attestation.ts";
+import { createDocumentVerifier } from "#infra/local/kms/document-verifier.ts";
 import type { LocalCredentials } from "#infra/local/kms/sigv4.ts";
 import { type LocalKms, startLocalKms } from "#infra/local/kms/start.ts";
 import { type DevelopmentAuthority, makeDevelopmentAuthority } from "#infra/local/nsm/authority.ts";
 import { measureWorker, pcrsOfWorker } from "#infra/local/nsm/measure.ts";
 import { createSoftwareNsm, serveSoftwareNsm } from "#infra/local/nsm/software-nsm.ts";
 import type { KeyTable, StoredBundle, StoredConfiguration } from "#pool-manager/keys/key-table.ts";
-import { authenticateAttestation } from "#protocol/attestation/verify.ts";
 import { type Configuration, encodeConfiguration, signConfiguration } from "#protocol/sealed/configuration.ts";
 import { type BundleHeader, encodeBundleHeader, encryptionContextOf } from "#protocol/sealed/header.ts";
 import { createKeySealer } from "#protocol/sealed/sealed-key.ts";
@@ -90,17 +90,6 @@ export const makeOperator = (): Operator => {
   return { privateKey, publicKey: new Uint8Array(Buffer.from(x, "base64url")) };
 };
 
-/** The real verifier, with a development root in the place of AWS's. */
-export const genuineVerifier =
-  ({ root }: Pick<DevelopmentAuthority, "root">): AttestationVerifier =>
-  (document, nowMs) => {
-    const verdict = authenticateAttestation(document, { atMs: nowMs, roots: [root] });
-    if (!verdict.ok) return { ok: false, reason: `${verdict.reason}: ${verdict.detail}` };
-    const { pcrs, publicKey } = verdict.document;
-    const hex = [...pcrs].map(([index, value]) => [index, Buffer.from(value).toString("hex")] as const);
-    return { ok: true, pcrs: new Map(hex), publicKey };
-  };
-
 /** Starts KMS and makes an authority; nothing is in the table yet. */
 export const startAttestedFleet = async (): Promise<AttestedFleet> => {
   const authority = makeDevelopmentAuthority(Date.now());
@@ -108,7 +97,7 @@ export const startAttestedFleet = async (): Promise<AttestedFleet> => {
   const operator = makeOperator();
   const storeId = new Uint8Array(randomBytes(16));
   let last: Uint8Array | undefined;
-  const genuine = genuineVerifier(authority);
+  const genuine = createDocumentVerifier(authority.root);
   const verify: AttestationVerifier = (document, nowMs) => {
     const verdict = genuine(document, nowMs);
     if (verdict.ok) last = verdict.publicKey;

@@ -1,6 +1,14 @@
 /** A pool whose answers a test decides, and the few values that tests of the gateway share. */
 
-import type { MemberView, Pool, PoolSignRequest, PoolView, ReloadStatus } from "#pool-manager/pool-port.ts";
+import type {
+  MemberView,
+  Pool,
+  PoolAttestRequest,
+  PoolSignRequest,
+  PoolView,
+  ReloadStatus,
+} from "#pool-manager/pool-port.ts";
+import type { AttestOutcome } from "#protocol/messages/attest.ts";
 import { ENCLAVE_COUNTERS, type EnclaveStatus } from "#protocol/messages/control.ts";
 import type { SignOutcome } from "#protocol/messages/sign.ts";
 
@@ -18,6 +26,8 @@ export interface FakePool extends Pool {
   readonly asked: PoolSignRequest[];
   /** Decides about the next requests. */
   answer: (request: PoolSignRequest) => Promise<SignOutcome>;
+  /** Decides about questions to an enclave. */
+  attestAnswer: (request: PoolAttestRequest) => Promise<AttestOutcome>;
   current: PoolView;
   reloadAnswer: () => Promise<"accepted" | "running">;
   reloadState: ReloadStatus;
@@ -66,6 +76,8 @@ export const createFakePool = (): FakePool => {
       pool.asked.push(request);
       return pool.answer(request);
     },
+    attestAnswer: async () => ({ kind: "development" }),
+    attest: (request) => pool.attestAnswer(request),
     view: () => pool.current,
     onChange: () => () => undefined,
     reload: () => pool.reloadAnswer(),
