@@ -103,9 +103,10 @@ export const addPoolOptions = (command: Command): Command =>
       integerBetween(1, 64),
     )
     .addOption(
-      new Option("--require-native", "refuse to start without the native signer (npm run build:native)").conflicts(
-        "native",
-      ),
+      new Option(
+        "--require-native",
+        "no enclave gets ready without the native signer (npm run build:native)",
+      ).conflicts("native"),
     )
     .option("--no-native", "sign with @chainsafe/blst even where the native signer was built")
     .option(
