@@ -142,9 +142,8 @@ const macKeysOf = async (at: { path: string; storeId: Uint8Array; isFirst: boole
 /** The file's last newline is no part of the password. */
 const readStorePassword = async (file: string | undefined): Promise<Uint8Array> => {
   if (file === undefined) return new Uint8Array();
-  const { readSecretFile } = await import("./sealing/secret-file.ts");
+  const { readSecretFile } = await import("./secret-file.ts");
   const option = "--store-password-file";
   const bytes = readSecretFile(resolve(file), { option, bytesMax: PASSWORD_BYTES_MAX });
-  if (bytes === undefined) throw new SignerError("bad_request", `${option} ${file}: cannot be read`);
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 };

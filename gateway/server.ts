@@ -6,7 +6,6 @@
 import { randomBytes } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import type { Pool } from "#pool-manager/pool-port.ts";
-import { SignerError } from "#protocol/errors.ts";
 import type { Logger } from "#protocol/log.ts";
 import { createAdmission } from "./admission.ts";
 import type { AuditLog } from "./audit-log.ts";
@@ -117,7 +116,7 @@ export const createGateway = (config: GatewayConfig, modules: GatewayModules): G
       return metricsListener === undefined ? { url } : { url, metricsUrl: await metricsListener.listen() };
     } catch (error) {
       await close();
-      throw toListenError(error);
+      throw error;
     }
   };
 
@@ -133,14 +132,6 @@ export const startGateway = async (
   const addresses = await gateway.listen();
   modules.logger.info("gateway listening", { ...addresses });
   return { ...addresses, drain: gateway.drain, close: gateway.close };
-};
-
-/** The commonest failure of a start, a taken port, in words that say what to do. */
-const toListenError = (error: unknown): unknown => {
-  const { syscall, code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
-  if (syscall !== "listen") return error;
-  const detail = `gateway: cannot listen at ${address}:${port} (${code}): choose another --port or --metrics-port`;
-  return new SignerError("unavailable", detail, { cause: error });
 };
 
 /** Ids that differ between processes (random prefix) and requests (counter). */

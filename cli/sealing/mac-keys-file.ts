@@ -14,7 +14,7 @@ import { decodeMacKeys, encodeMacKeys } from "#protocol/messages/control.ts";
 import { MAC_KEYS_MAX } from "#protocol/sealed/limits.ts";
 import { MAC_BYTES, type MacKeys } from "#protocol/slashing/mac.ts";
 import { STORE_ID_BYTES } from "#protocol/slashing/record.ts";
-import { readSecretFile, writeSecretFile } from "./secret-file.ts";
+import { readSecretFileIfThere, writeSecretFile } from "../secret-file.ts";
 
 const OPTION = "--mac-keys-file";
 const MAGIC = Buffer.from("testudo-mac-keys-v1\n");
@@ -24,7 +24,7 @@ const FIRST_KEY_ID = 1;
 
 /** The keys in the file; the caller wipes them. Undefined: there is no file. @throws SignerError `bad_request` */
 export const readMacKeysFile = (path: string, storeId: Uint8Array): MacKeys | undefined => {
-  const bytes = readSecretFile(path, { option: OPTION, bytesMax: FILE_BYTES_MAX });
+  const bytes = readSecretFileIfThere(path, { option: OPTION, bytesMax: FILE_BYTES_MAX });
   if (bytes === undefined) return undefined;
   const refuse = (problem: string): SignerError => new SignerError("bad_request", `${OPTION} ${path}: ${problem}`);
   try {
@@ -50,7 +50,10 @@ export const writeMacKeysFile = (path: string, storeId: Uint8Array, keys: MacKey
   const encoded = encodeMacKeys(keys);
   const bytes = Buffer.concat([MAGIC, storeId, encoded]);
   try {
-    writeSecretFile(path, bytes, { option: OPTION });
+    writeSecretFile(path, bytes);
+  } catch (cause) {
+    const detail = `${OPTION} ${path}: cannot be written; an existing file is never replaced`;
+    throw new SignerError("bad_request", detail, { cause });
   } finally {
     encoded.fill(0);
     bytes.fill(0);
